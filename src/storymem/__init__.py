@@ -1,0 +1,1 @@
+"""Films of many shots, made by AI, in which everything stays itself."""

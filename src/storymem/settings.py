@@ -1,0 +1,114 @@
+"""What can be set, as frozen values that check themselves. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from storymem.errors import SettingsError
+
+__all__ = ["MemoryConfig", "SamplingConfig", "Solver"]
+
+Solver = Literal["unipc", "dpm++", "euler"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How one shot is sampled.
+
+    The defaults are the method's for Wan2.2-I2V-A14B with the memory LoRA (arXiv 2512.19539 and its public code).
+
+    Attributes:
+        width: pixels, a multiple of 16.
+        height: pixels, a multiple of 16.
+        num_frames: pixel frames, 4k + 1.
+        fps: frames per second of the result.
+        num_inference_steps: denoising steps.
+        solver: ``unipc`` (order 2, bh2), ``dpm++`` (2M), both flow prediction, or ``euler``.
+        shift: flow shift; sigmas = shift * s / (1 + (shift - 1) * s).
+        boundary_ratio: timesteps at or above ``boundary_ratio * 1000`` go to `transformer`, the rest to `transformer_2`.
+            Ignored by a model with one expert.
+        guidance_scale: classifier-free guidance of the high-noise expert; 1.0 switches guidance off.
+        guidance_scale_2: the same for the low-noise expert; None means `guidance_scale`.
+        memory_stride: S of the negative RoPE shift: memory slot i of M sits at temporal position -(M - i) * S.
+        batch_cfg: run both guidance branches as one batch of two (faster on a GPU with room) or one after the other.
+    """
+
+    width: int = 832
+    height: int = 480
+    num_frames: int = 81
+    fps: int = 16
+    num_inference_steps: int = 40
+    solver: Solver = "unipc"
+    shift: float = 4.0
+    boundary_ratio: float = 0.9
+    guidance_scale: float = 3.5
+    guidance_scale_2: float | None = None
+    memory_stride: int = 5
+    batch_cfg: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            value = getattr(self, name)
+            if value < 16 or value % 16:
+                lower = max(16, value // 16 * 16)
+                raise SettingsError(f"{name} is {value}; it must be a multiple of 16, such as {lower} or {lower + 16}.")
+        if self.num_frames < 1 or (self.num_frames - 1) % 4:
+            lower = max(1, (self.num_frames - 1) // 4 * 4 + 1)
+            raise SettingsError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as {lower} or {lower + 4}.")
+        if self.num_inference_steps < 1:
+            raise SettingsError(f"num_inference_steps is {self.num_inference_steps}; it must be at least 1.")
+        if self.fps < 1:
+            raise SettingsError(f"fps is {self.fps}; it must be at least 1.")
+        if not self.shift > 0:
+            raise SettingsError(f"shift is {self.shift}; it must be above 0.")
+        if not 0 <= self.boundary_ratio <= 1:
+            raise SettingsError(f"boundary_ratio is {self.boundary_ratio}; it must be between 0 and 1.")
+        for name in ("guidance_scale", "guidance_scale_2"):
+            scale = getattr(self, name)
+            if scale is not None and not scale >= 1:
+                raise SettingsError(f"{name} is {scale}; it must be at least 1 (1 switches guidance off).")
+        if self.memory_stride < 1:
+            raise SettingsError(f"memory_stride is {self.memory_stride}; it must be at least 1.")
+        if self.solver not in ("unipc", "dpm++", "euler"):
+            raise SettingsError(f"solver is {self.solver!r}; it must be one of unipc, dpm++, euler.")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """How keyframes are chosen and kept.
+
+    The defaults are the method's (its public code).
+
+    Attributes:
+        capacity: keyframes in the bank at most; 0 switches memory off. The method trained with 1 to 10.
+        sink: the first keyframes of the film, which stay for ever.
+        max_keyframes_per_shot: the adaptive threshold falls until at most this many frames of a shot are chosen.
+        similarity_threshold: tau: a frame less similar than this to the last keyframe becomes one; also the bound above
+            which a keyframe is a repetition of one in the bank.
+        threshold_step: by how much tau falls at a time.
+        quality_threshold: a frame scored below this is no keyframe; None means the scorer's own default.
+        encoder: name of the frame encoder.
+        scorer: name of the quality scorer; ``none`` accepts every frame.
+    """
+
+    capacity: int = 10
+    sink: int = 3
+    max_keyframes_per_shot: int = 3
+    similarity_threshold: float = 0.9
+    threshold_step: float = 0.01
+    quality_threshold: float | None = None
+    encoder: str = "builtin"
+    scorer: str = "builtin"
+
+    def __post_init__(self) -> None:
+        if self.capacity < 0:
+            raise SettingsError(f"memory capacity is {self.capacity}; it must be 0 (no memory) or more.")
+        if not 0 <= self.sink <= max(self.capacity, 0):
+            raise SettingsError(f"memory sink is {self.sink}; it must be between 0 and the capacity ({self.capacity}).")
+        if self.max_keyframes_per_shot < 1:
+            raise SettingsError(f"max_keyframes_per_shot is {self.max_keyframes_per_shot}; it must be at least 1.")
+        if not -1 <= self.similarity_threshold <= 1:
+            raise SettingsError(f"similarity_threshold is {self.similarity_threshold}; it must be between -1 and 1.")
+        if not self.threshold_step > 0:
+            raise SettingsError(f"threshold_step is {self.threshold_step}; it must be above 0.")
