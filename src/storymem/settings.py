@@ -26,8 +26,8 @@ class SamplingConfig:
         num_inference_steps: denoising steps.
         solver: ``unipc`` (order 2, bh2), ``dpm++`` (2M), both flow prediction, or ``euler``.
         shift: flow shift; sigmas = shift * s / (1 + (shift - 1) * s).
-        boundary_ratio: timesteps at or above ``boundary_ratio * 1000`` go to `transformer`, the rest to `transformer_2`.
-            Ignored by a model with one expert.
+        boundary_ratio: timesteps at or above ``boundary_ratio * 1000`` go to `transformer`, the rest to `transformer_2`;
+            None means the model's own (0.9 for Wan2.2-I2V-A14B). A model with one expert has no boundary.
         guidance_scale: classifier-free guidance of the high-noise expert; 1.0 switches guidance off.
         guidance_scale_2: the same for the low-noise expert; None means `guidance_scale`.
         memory_stride: S of the negative RoPE shift: memory slot i of M sits at temporal position -(M - i) * S.
@@ -41,7 +41,7 @@ class SamplingConfig:
     num_inference_steps: int = 40
     solver: Solver = "unipc"
     shift: float = 4.0
-    boundary_ratio: float = 0.9
+    boundary_ratio: float | None = None
     guidance_scale: float = 3.5
     guidance_scale_2: float | None = None
     memory_stride: int = 5
@@ -62,7 +62,7 @@ class SamplingConfig:
             raise SettingsError(f"fps is {self.fps}; it must be at least 1.")
         if not self.shift > 0:
             raise SettingsError(f"shift is {self.shift}; it must be above 0.")
-        if not 0 <= self.boundary_ratio <= 1:
+        if self.boundary_ratio is not None and not 0 <= self.boundary_ratio <= 1:
             raise SettingsError(f"boundary_ratio is {self.boundary_ratio}; it must be between 0 and 1.")
         for name in ("guidance_scale", "guidance_scale_2"):
             scale = getattr(self, name)

@@ -1,0 +1,1 @@
+"""From frames to what the transformer sees: layout, positions and the shot condition."""

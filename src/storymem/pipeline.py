@@ -1,0 +1,291 @@
+"""`StoryMemPipeline`: one shot in, frames out. A diffusers pipeline with a memory.
+
+It extends diffusers' Wan image-to-video pipeline, so loading, saving, offload, quantization, attention backends and
+caching hooks are diffusers' own. What is added: memory latents in front of the shot's, their negative temporal
+positions, and known first frames of any number, all carried by one `ShotCondition`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from diffusers import WanImageToVideoPipeline
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+
+from storymem.conditioning.codec import LatentCodec
+from storymem.conditioning.condition import ShotCondition, encode_condition
+from storymem.conditioning.rope import use_positions
+from storymem.errors import SettingsError
+from storymem.media import resize_frame
+from storymem.sampling import make_scheduler
+from storymem.settings import SamplingConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    Frame = Image.Image | NDArray[Any] | torch.Tensor
+
+__all__ = ["StoryMemPipeline", "StoryMemPipelineOutput"]
+
+MAX_TEXT_TOKENS = 512
+DEFAULT_BOUNDARY_RATIO = 0.9
+OUTPUT_TYPES = ("raw", "latent", "np", "pt", "pil")
+
+
+@dataclass
+class StoryMemPipelineOutput(BaseOutput):
+    """What a call returns.
+
+    Attributes:
+        frames: by `output_type`: ``raw`` a float32 tensor ``[3, F, H, W]`` in [-1, 1], as decoded; ``latent`` None;
+            ``np``, ``pt``, ``pil`` as diffusers' Wan pipelines return them (a batch of one video).
+        latents: ``[1, z, M + F_lat, h, w]`` after the last step, memory slots included, float32.
+        condition: what the shot was conditioned on.
+    """
+
+    frames: Any
+    latents: torch.Tensor
+    condition: ShotCondition
+
+
+class StoryMemPipeline(WanImageToVideoPipeline):
+    """Makes one shot of a film: text-to-video, and with memory or given first frames, in one `__call__`.
+
+    Components are those of `WanImageToVideoPipeline` (tokenizer, text_encoder, vae, scheduler, transformer and the
+    optional transformer_2). The scheduler that a checkpoint carries is not used: a shot's `SamplingConfig` says
+    which solver and which schedule, so that two shots never share a solver's state.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._codec: LatentCodec | None = None
+        self._prompt_cache: OrderedDict[tuple[int, str], torch.Tensor] = OrderedDict()
+        self._guidance: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def codec(self) -> LatentCodec:
+        """The VAE with its caches."""
+        if self._codec is None or self._codec.vae is not self.vae:
+            self._codec = LatentCodec(self.vae)
+        return self._codec
+
+    def embed_text(self, text: str) -> torch.Tensor:
+        """UMT5 embeddings ``[1, 512, D]`` of a cleaned text, zero-padded; the last few texts are remembered."""
+        key = (id(self.text_encoder), text)
+        if key not in self._prompt_cache:
+            embeds = self._get_t5_prompt_embeds(
+                text, max_sequence_length=MAX_TEXT_TOKENS, device=self._execution_device
+            )
+            self._prompt_cache[key] = embeds.cpu()
+            while len(self._prompt_cache) > 16:
+                self._prompt_cache.popitem(last=False)
+        self._prompt_cache.move_to_end(key)
+        return self._prompt_cache[key].to(self._execution_device)
+
+    def encode_condition(
+        self,
+        sampling: SamplingConfig,
+        memory: Sequence[Frame] = (),
+        known_frames: Sequence[Frame] | NDArray[Any] | torch.Tensor = (),
+    ) -> ShotCondition:
+        """Encode memory and known first frames for a shot.
+
+        Args:
+            sampling: size, length and memory stride of the shot.
+            memory: keyframes, oldest first: PIL images, or arrays ``[3, H, W]`` in [-1, 1]. Another size than the
+                shot's is scaled to cover it and cut to its centre.
+            known_frames: the frames the shot begins with, in order, in the same forms.
+        """
+        known = [_pixels(frame, sampling) for frame in known_frames]
+        return encode_condition(
+            self.codec,
+            num_frames=sampling.num_frames,
+            height=sampling.height,
+            width=sampling.width,
+            memory=[_pixels(frame, sampling) for frame in memory],
+            known=torch.stack(known, dim=1) if known else None,
+            stride=sampling.memory_stride,
+            device=self._execution_device,
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | None = None,
+        *,
+        negative_prompt: str = "",
+        memory: Sequence[Frame] = (),
+        known_frames: Sequence[Frame] | NDArray[Any] | torch.Tensor = (),
+        condition: ShotCondition | None = None,
+        sampling: SamplingConfig | None = None,
+        generator: torch.Generator | None = None,
+        latents: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        output_type: str = "np",
+        callback_on_step_end: Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+        | None = None,
+    ) -> StoryMemPipelineOutput:
+        """Make one shot.
+
+        Args:
+            prompt: what happens in the shot; or give `prompt_embeds`.
+            negative_prompt: what should not be seen; used where guidance is above 1.
+            memory: keyframes (see `encode_condition`). None and no known frames is text-to-video.
+            known_frames: the shot's first frames: one (MI2V) or five (MM2V) of the shot it continues.
+            condition: an encoded condition, in place of `memory` and `known_frames`.
+            sampling: size, length, steps, guidance; the method's defaults if not given.
+            generator: source of the noise; a CPU generator gives the same noise on every device.
+            latents: the noise itself, ``[1, z, M + F_lat, h, w]``.
+            prompt_embeds: ``[1, tokens, D]``.
+            negative_prompt_embeds: ``[1, tokens, D]``.
+            output_type: see `StoryMemPipelineOutput`.
+            callback_on_step_end: called as in diffusers after each step, with ``{"latents": latents}``; what it
+                returns under that name goes on.
+
+        Raises:
+            SettingsError: arguments that contradict each other or do not fit the model.
+        """
+        sampling = sampling or SamplingConfig()
+
+        # 1. Check inputs
+        if (prompt is None) == (prompt_embeds is None):
+            raise SettingsError("give either prompt or prompt_embeds, and not both.")
+        if output_type not in OUTPUT_TYPES:
+            raise SettingsError(f"output_type is {output_type!r}; it must be one of {', '.join(OUTPUT_TYPES)}.")
+        if condition is not None and (len(memory) or len(known_frames)):
+            raise SettingsError("give either a condition or memory and known_frames, and not both.")
+        device = self._execution_device
+        dtype = self.transformer.dtype
+        guidance = sampling.guidance_scale
+        guidance_2 = guidance if sampling.guidance_scale_2 is None else sampling.guidance_scale_2
+        self._guidance_scale, self._guidance_scale_2 = guidance, guidance_2
+        guided = guidance > 1 or (self.transformer_2 is not None and guidance_2 > 1)
+        self._interrupt = False
+
+        # 2. Encode the prompts
+        if prompt_embeds is None:
+            prompt_embeds = self.embed_text(cast(str, prompt))
+        if guided and negative_prompt_embeds is None:
+            negative_prompt_embeds = self.embed_text(negative_prompt)
+        prompt_embeds = prompt_embeds.to(device, dtype)
+        if negative_prompt_embeds is not None:
+            negative_prompt_embeds = negative_prompt_embeds.to(device, dtype)
+
+        # 3. Encode memory and known frames
+        if condition is None:
+            condition = self.encode_condition(sampling, memory, known_frames)
+        channels = condition.channels(self.transformer.config.in_channels, device, dtype)
+
+        # 4. Prepare the schedule
+        scheduler = make_scheduler(sampling, device)
+        timesteps = scheduler.timesteps
+        self._num_timesteps = len(timesteps)
+        boundary = self._boundary_timestep(sampling)
+
+        # 5. Draw the noise, for the memory slots too: they are denoised along and thrown away
+        shape = condition.layout.latents_shape(self.vae.config.z_dim)
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+        elif tuple(latents.shape) != shape:
+            raise SettingsError(f"latents have the shape {tuple(latents.shape)}; this shot needs {shape}.")
+        latents = latents.to(device, torch.float32)
+
+        # 6. Denoise
+        with (
+            use_positions([self.transformer, self.transformer_2], condition.positions),
+            self.progress_bar(total=len(timesteps)) as progress_bar,
+        ):
+            for i, t in enumerate(timesteps):
+                if self.interrupt:
+                    continue
+                self._current_timestep = t
+                high_noise = boundary is None or t >= boundary
+                velocity = self._predict(
+                    self.transformer if high_noise else self.transformer_2,
+                    latents.to(dtype) if channels is None else torch.cat([latents.to(dtype), channels], dim=1),
+                    t,
+                    prompt_embeds,
+                    negative_prompt_embeds,
+                    guidance if high_noise else guidance_2,
+                    sampling.batch_cfg,
+                )
+                latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
+                if callback_on_step_end is not None:
+                    latents = callback_on_step_end(self, i, t, {"latents": latents}).pop("latents", latents)
+                progress_bar.update()
+        self._current_timestep = None
+
+        # 7. Decode the shot, without the memory
+        frames: Any = None
+        if output_type != "latent":
+            video = self.codec.decode(condition.video(latents), device)
+            if output_type == "raw":
+                frames = video[0].cpu()
+            else:
+                frames = self.video_processor.postprocess_video(video, output_type=output_type)
+
+        self.maybe_free_model_hooks()
+        return StoryMemPipelineOutput(frames=frames, latents=latents, condition=condition)
+
+    def _boundary_timestep(self, sampling: SamplingConfig) -> float | None:
+        """The timestep at and above which `transformer` works; None where there is no second expert."""
+        if self.transformer_2 is None:
+            return None
+        ratio = sampling.boundary_ratio
+        if ratio is None:
+            ratio = self.config.boundary_ratio
+        return (DEFAULT_BOUNDARY_RATIO if ratio is None else float(ratio)) * 1000
+
+    @staticmethod
+    def _predict(
+        transformer: Any,
+        hidden_states: torch.Tensor,
+        t: torch.Tensor,
+        prompt_embeds: torch.Tensor,
+        negative_prompt_embeds: torch.Tensor | None,
+        guidance_scale: float,
+        batch_cfg: bool,
+    ) -> torch.Tensor:
+        """The guided velocity ``[1, z, M + F_lat, h, w]``; both branches see the condition (arXiv 2207.12598)."""
+
+        def forward(name: str, states: torch.Tensor, embeds: torch.Tensor) -> torch.Tensor:
+            with transformer.cache_context(name):
+                out = transformer(
+                    hidden_states=states,
+                    timestep=t.expand(states.shape[0]),
+                    encoder_hidden_states=embeds,
+                    return_dict=False,
+                )[0]
+            # Guidance and solver work in float32, whatever the transformer computes in.
+            return cast(torch.Tensor, out).float()
+
+        if guidance_scale <= 1 or negative_prompt_embeds is None:
+            return forward("cond", hidden_states, prompt_embeds)
+        if batch_cfg:
+            embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
+            cond, uncond = forward("cond_uncond", hidden_states.expand(2, *hidden_states.shape[1:]), embeds).chunk(2)
+        else:
+            cond = forward("cond", hidden_states, prompt_embeds)
+            uncond = forward("uncond", hidden_states, negative_prompt_embeds)
+        return uncond + guidance_scale * (cond - uncond)
+
+
+def _pixels(frame: Frame, sampling: SamplingConfig) -> torch.Tensor:
+    """One frame of any accepted form as float32 ``[3, H, W]`` in [-1, 1] at the shot's size."""
+    if isinstance(frame, torch.Tensor):
+        array = frame.detach().cpu().float().numpy()
+    elif isinstance(frame, np.ndarray):
+        array = np.asarray(frame, dtype=np.float32)
+    else:
+        array = np.asarray(frame.convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1.0
+    if array.ndim != 3 or array.shape[0] != 3:
+        raise SettingsError(f"a conditioning frame has the shape {array.shape}; it must be [3, H, W] in [-1, 1].")
+    return torch.from_numpy(np.array(resize_frame(array, sampling.width, sampling.height), dtype=np.float32))
