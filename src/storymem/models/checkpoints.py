@@ -1,0 +1,208 @@
+"""Loading a model's components from disk, whatever the format, with every key accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from storymem.errors import CheckpointError, ModelError
+from storymem.models.build import fill, make_empty
+from storymem.models.convert import (
+    text_encoder_config,
+    text_encoder_names,
+    transformer_config,
+    transformer_names,
+    vae_config,
+    vae_names,
+)
+from storymem.models.layouts import ComponentFiles, ModelFiles, find_model
+from storymem.models.weights import RenamedSource, WeightSource, open_weights
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+__all__ = ["Components", "load_components", "prepare"]
+
+# Wan2.2's own values: the image-to-video model switches experts at 900 of 1000, the text-to-video model at 875.
+_BOUNDARY = {36: 0.9, 16: 0.875}
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """A model in memory; what was not asked for is None.
+
+    Attributes:
+        transformer: the expert of high noise (timesteps at or above ``boundary_ratio * 1000``).
+        transformer_2: the expert of low noise; None also for a model with one expert.
+        vae: video autoencoder.
+        text_encoder: UMT5 encoder.
+        tokenizer: its tokenizer.
+        boundary_ratio: where the experts change; None for a model with one expert.
+        files: every file of weights that was read, for `storymem.models.fingerprint.model_identity`.
+    """
+
+    transformer: WanTransformer3DModel | None = None
+    transformer_2: WanTransformer3DModel | None = None
+    vae: AutoencoderKLWan | None = None
+    text_encoder: UMT5EncoderModel | None = None
+    tokenizer: PreTrainedTokenizerBase | None = None
+    boundary_ratio: float | None = None
+    files: tuple[Path, ...] = ()
+
+
+def load_components(
+    folder: Path | None = None,
+    *,
+    transformer: Path | None = None,
+    transformer_2: Path | None = None,
+    vae: Path | None = None,
+    text_encoder: Path | None = None,
+    tokenizer: Path | None = None,
+    dtype: torch.dtype | None = None,
+    vae_dtype: torch.dtype | None = torch.float32,
+    device: torch.device | str = "cpu",
+    only: Collection[str] | None = None,
+    num_heads: int | None = None,
+) -> Components:
+    """Load a model.
+
+    Args:
+        folder: an original Wan2.2 folder or a diffusers folder; may be left out if every part is named by itself.
+        transformer: a file (`.safetensors` as ComfyUI ships it, `.gguf`) or folder instead of the folder's high-noise expert.
+        transformer_2: the same for the low-noise expert.
+        vae: the same for the VAE.
+        text_encoder: the same for the text encoder.
+        tokenizer: a folder instead of the folder's tokenizer.
+        dtype: type of the transformers' and the text encoder's weights; None keeps the files'. What diffusers keeps in
+            float32 (norms, modulation, time embedding) stays so.
+        vae_dtype: type of the VAE; Wan's runs in float32.
+        device: where the weights go.
+        only: component names (see `storymem.models.layouts.COMPONENTS`); None loads all.
+        num_heads: attention heads of a single-file transformer whose width is no multiple of 128.
+
+    Raises:
+        ModelError: a part is missing, or the folder is of no known layout.
+        CheckpointError: a file is damaged, or has a key or shape that does not fit; names the file and the key.
+    """
+    given = {"transformer": transformer, "transformer_2": transformer_2, "vae": vae}
+    given |= {"text_encoder": text_encoder, "tokenizer": tokenizer}
+    model = find_model(folder, files={name: path for name, path in given.items() if path is not None}, only=only)
+    loaded: dict[str, Any] = {}
+    files: list[Path] = []
+    for name, part in model.parts.items():
+        if name == "tokenizer":
+            loaded[name] = _load_tokenizer(part.path)
+            files += sorted(path for path in part.path.iterdir() if path.is_file())
+            continue
+        module, source, keep = prepare(name, part, num_heads=num_heads)
+        kind = vae_dtype if name == "vae" else dtype
+        loaded[name] = fill(module, source, dtype=kind, device=device, keep_in_fp32=keep(kind))
+        files += source.files
+    return Components(**loaded, boundary_ratio=_boundary_ratio(model, loaded), files=tuple(files))
+
+
+def _boundary_ratio(model: ModelFiles, loaded: Mapping[str, Any]) -> float | None:
+    if model.boundary_ratio is not None:
+        return model.boundary_ratio
+    experts = [loaded[name] for name in ("transformer", "transformer_2") if name in loaded]
+    if model.layout == "diffusers" or not experts or (len(experts) == 1 and "transformer_2" not in model.parts):
+        return None
+    return _BOUNDARY.get(experts[0].config.in_channels)
+
+
+KeepInFp32 = Callable[[torch.dtype | None], Collection[str]]
+
+
+def prepare(
+    name: str, part: ComponentFiles, *, num_heads: int | None = None
+) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+    """Build one component empty and open its weights, under the names the component has for them.
+
+    Returns:
+        the empty module, its weights, and a function of the dtype that names the modules to keep in float32.
+
+    Raises:
+        CheckpointError: the weights are not those of such a component.
+    """
+    source = open_weights(part.path)
+    if name in ("transformer", "transformer_2"):
+        return _prepare_transformer(part, source, num_heads)
+    if name == "vae":
+        return _prepare_vae(part, source)
+    return _prepare_text_encoder(part, source)
+
+
+def _prepare_transformer(
+    part: ComponentFiles, source: WeightSource, num_heads: int | None
+) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+    from diffusers import WanTransformer3DModel
+
+    renamed = RenamedSource(source, transformer_names(source.infos))
+    if part.style == "diffusers":
+        module = _from_config(WanTransformer3DModel, part)
+    else:
+        config = transformer_config(renamed.infos, source.path, config=part.config, num_heads=num_heads)
+        module = make_empty(lambda: WanTransformer3DModel(**config))
+    return module, renamed, lambda _: tuple(WanTransformer3DModel._keep_in_fp32_modules or ())
+
+
+def _prepare_vae(part: ComponentFiles, source: WeightSource) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+    from diffusers import AutoencoderKLWan
+
+    renamed = RenamedSource(source, vae_names(source.infos))
+    if part.style == "diffusers":
+        module = _from_config(AutoencoderKLWan, part)
+    else:
+        config = vae_config(renamed.infos, source.path)
+        module = make_empty(lambda: AutoencoderKLWan(**config))
+    return module, renamed, lambda _: ()
+
+
+def _prepare_text_encoder(
+    part: ComponentFiles, source: WeightSource
+) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    renamed = RenamedSource(source, text_encoder_names(source.infos))
+    if part.style == "diffusers":
+        _refuse_quantized(part)
+        config = UMT5Config.from_dict(dict(part.config))
+    else:
+        config = UMT5Config(**text_encoder_config(renamed.infos, source.path))
+    module = make_empty(lambda: UMT5EncoderModel(config))
+    # transformers keeps the last linear of the feed-forward in float32 beside float16, whose range it can leave.
+    return module, renamed, lambda dtype: ("wo",) if dtype == torch.float16 else ()
+
+
+def _from_config(cls: Any, part: ComponentFiles) -> torch.nn.Module:
+    _refuse_quantized(part)
+    if part.config.get("_class_name") not in (None, cls.__name__):
+        raise CheckpointError(
+            f"{part.path}: config.json is of a {part.config['_class_name']}, not of a {cls.__name__}."
+        )
+    module: torch.nn.Module = make_empty(lambda: cls.from_config(dict(part.config)))
+    return module
+
+
+def _refuse_quantized(part: ComponentFiles) -> None:
+    if "quantization_config" in part.config:
+        method = part.config["quantization_config"].get("quant_method", "unknown")
+        raise CheckpointError(
+            f"{part.path}: its weights are quantized ({method}); of quantized files .gguf and fp8 are read."
+        )
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(
+            f"{folder}: no tokenizer can be loaded from it ({error}); download the folder again."
+        ) from error

@@ -1,0 +1,189 @@
+"""Where the parts of a model lie on disk: recognising a folder, before anything in it is opened.
+
+Three ways to say what a model is:
+
+- an **original Wan2.2 folder**: ``high_noise_model/``, ``low_noise_model/``, ``Wan2.1_VAE.pth``,
+  ``models_t5_umt5-xxl-enc-bf16.pth`` and ``google/umt5-xxl/``;
+- a **diffusers folder**: ``model_index.json`` and a subfolder per component;
+- **single files** for the transformers (ComfyUI, GGUF), laid over either of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from storymem.errors import CheckpointError, ModelError
+
+__all__ = ["COMPONENTS", "ComponentFiles", "ModelFiles", "find_model", "read_json"]
+
+COMPONENTS = ("transformer", "transformer_2", "vae", "text_encoder", "tokenizer")
+"""Names of a model's components, as diffusers has them: `transformer` is the high-noise expert."""
+
+_VAE_FILES = ("Wan2.1_VAE.safetensors", "Wan2.1_VAE.pth")
+_TEXT_ENCODER_FILES = ("models_t5_umt5-xxl-enc-bf16.safetensors", "models_t5_umt5-xxl-enc-bf16.pth")
+_TOKENIZER_FOLDERS = ("google/umt5-xxl",)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentFiles:
+    """One component on disk.
+
+    Attributes:
+        path: a file of weights, or a folder that holds them (for the tokenizer: its folder).
+        style: ``original`` key names (or unknown ones: they are looked at), or ``diffusers`` with a ``config.json`` of its
+            class.
+        config: the ``config.json`` beside the weights, in its own vocabulary; empty if there is none.
+    """
+
+    path: Path
+    style: Literal["original", "diffusers"]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk.
+
+    Attributes:
+        layout: ``original``, ``diffusers`` or ``files`` (no folder, single files only).
+        parts: component name → its files; a component the model does not have is left out.
+        boundary_ratio: from ``model_index.json``, if that says so.
+    """
+
+    layout: Literal["original", "diffusers", "files"]
+    parts: Mapping[str, ComponentFiles]
+    boundary_ratio: float | None = None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        CheckpointError: the file cannot be read or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); download it again.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: holds a {type(value).__name__}, not an object; download it again.")
+    return value
+
+
+def find_model(
+    folder: Path | None, *, files: Mapping[str, Path] | None = None, only: Collection[str] | None = None
+) -> ModelFiles:
+    """Recognise a model and find its parts.
+
+    Args:
+        folder: an original or a diffusers folder; None when `files` names every part.
+        files: component name → a file (or folder) that takes the place of the folder's.
+        only: the components that are needed; None means all. A missing one that is not needed is no error.
+
+    Raises:
+        ModelError: the folder is of no known layout, or a part of it is missing; says what was looked for.
+    """
+    files = dict(files or {})
+    for name in (*files, *(only or ())):
+        if name not in COMPONENTS:
+            raise ModelError(f"There is no component {name!r}; a model has {', '.join(COMPONENTS)}.")
+    wanted = [name for name in COMPONENTS if only is None or name in only]
+    replaced: dict[str, ComponentFiles] = {}
+    for name, path in files.items():
+        if not path.exists():
+            raise ModelError(f"{path}: there is no such file (asked for as {name}).")
+        replaced[name] = _given(path)
+    if folder is None:
+        found = ModelFiles("files", {})
+        looked = "no folder was given"
+    elif not folder.is_dir():
+        raise ModelError(
+            f"{folder}: there is no such folder; `storymem models list` shows the models that have a name."
+        )
+    elif (folder / "model_index.json").is_file():
+        found = _diffusers(folder)
+        looked = "model_index.json does not name it, or its folder is missing"
+    else:
+        found = _original(folder)
+        looked = _looked_for(folder)
+    parts = {**found.parts, **replaced}
+    if not parts:
+        raise ModelError(
+            f"{folder}: not a folder of a model; looked for model_index.json (diffusers) and for high_noise_model/, "
+            "low_noise_model/, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth and google/umt5-xxl/ (original Wan2.2)."
+        )
+    missing = [name for name in wanted if name not in parts and (name != "transformer_2" or _has_two(found))]
+    if missing:
+        place = f"{folder}: " if folder else ""
+        raise ModelError(f"{place}the model's {', '.join(missing)} cannot be found; {looked}.")
+    return ModelFiles(found.layout, {n: parts[n] for n in wanted if n in parts}, found.boundary_ratio)
+
+
+def _has_two(model: ModelFiles) -> bool:
+    """Whether the low-noise expert must be there: the layouts of one expert leave no trace of a second."""
+    return model.layout == "original" and "transformer" in model.parts and not _single(model.parts["transformer"].path)
+
+
+def _single(path: Path) -> bool:
+    return path.name != "high_noise_model"
+
+
+def _given(path: Path) -> ComponentFiles:
+    """A part that was named by its path: its config.json counts if it lies in the folder that was named."""
+    config_path = path / "config.json"
+    if not path.is_dir() or not config_path.is_file():
+        return ComponentFiles(path, "original")
+    config = read_json(config_path)
+    original = config.get("_class_name") == "WanModel"
+    return ComponentFiles(path, "original" if original else "diffusers", config)
+
+
+def _original(folder: Path) -> ModelFiles:
+    parts: dict[str, ComponentFiles] = {}
+    for name, subfolder in (("transformer", "high_noise_model"), ("transformer_2", "low_noise_model")):
+        if (folder / subfolder).is_dir():
+            parts[name] = _given(folder / subfolder)
+    if not parts and (folder / "config.json").is_file():  # Wan2.1: one expert, beside everything else
+        parts["transformer"] = _given(folder)
+    for name, candidates in (
+        ("vae", _VAE_FILES),
+        ("text_encoder", _TEXT_ENCODER_FILES),
+        ("tokenizer", _TOKENIZER_FOLDERS),
+    ):
+        path = next((folder / candidate for candidate in candidates if (folder / candidate).exists()), None)
+        if path is not None:
+            parts[name] = ComponentFiles(path, "original")
+    return ModelFiles("original", parts)
+
+
+def _looked_for(folder: Path) -> str:
+    there = sorted(entry.name for entry in folder.iterdir())[:8]
+    return (
+        "looked for high_noise_model/, low_noise_model/, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth (each also as "
+        f".safetensors) and google/umt5-xxl/, and found {', '.join(there) or 'nothing'}"
+    )
+
+
+def _diffusers(folder: Path) -> ModelFiles:
+    index = read_json(folder / "model_index.json")
+    parts: dict[str, ComponentFiles] = {}
+    for name in COMPONENTS:
+        entry = index.get(name)
+        if not isinstance(entry, list) or entry[:1] == [None] or not (folder / name).is_dir():
+            continue
+        config_path = folder / name / "config.json"
+        if name != "tokenizer" and not config_path.is_file():
+            raise ModelError(f"{config_path}: missing, though model_index.json names {name}; download the model again.")
+        parts[name] = ComponentFiles(folder / name, "diffusers", {} if name == "tokenizer" else read_json(config_path))
+    ratio = index.get("boundary_ratio")
+    # A second expert that the index names but the folder lacks is not "a model with one expert".
+    if isinstance(index.get("transformer_2"), list) and index["transformer_2"][:1] != [None]:
+        if "transformer_2" not in parts:
+            raise ModelError(
+                f"{folder / 'transformer_2'}: missing, though model_index.json names it; download the model again."
+            )
+    return ModelFiles("diffusers", parts, float(ratio) if isinstance(ratio, int | float) else None)

@@ -1,0 +1,269 @@
+"""Reading LoRA files: every spelling of the keys in use for Wan, to one form under diffusers' module names."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from storymem.errors import CheckpointError, ModelError
+from storymem.models.convert import transformer_module
+from storymem.models.weights import WeightSource, open_weights
+
+__all__ = ["Expert", "Lora", "LoraLayer", "LoraPair", "load_lora"]
+
+Expert = Literal["high", "low"]
+
+_SUFFIXES = {
+    ".lora_A.weight": "down",
+    ".lora_B.weight": "up",
+    ".lora_A.default.weight": "down",
+    ".lora_B.default.weight": "up",
+    ".lora_down.weight": "down",
+    ".lora_up.weight": "up",
+    ".alpha": "alpha",
+    ".diff": "diff",
+    ".diff_b": "diff_b",
+}
+_METHOD_PREFIX = "base_model.model."
+# In this order: the longer of two that begin alike comes first.
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", _METHOD_PREFIX, "transformer_2.", "transformer.", "unet.")
+_DIFFUSERS_NAMES = (".attn1.", ".attn2.", ".ffn.net.", "condition_embedder.", "proj_out.")
+_KOHYA = re.compile(r"lora_unet_blocks_(\d+)_(self_attn|cross_attn|ffn)_(q|k|v|o|k_img|v_img|0|2)$")
+_FILE_TYPES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoraLayer:
+    """The low-rank change of one linear layer: ``weight += scale * up @ down``.
+
+    Attributes:
+        down: ``[rank, in]`` (lora_A).
+        up: ``[out, rank]`` (lora_B).
+        alpha: its alpha.
+        key: the key of `down` in the file, for messages.
+    """
+
+    down: torch.Tensor
+    up: torch.Tensor
+    alpha: float
+    key: str
+
+    @property
+    def rank(self) -> int:
+        """Rank, from the shape."""
+        return int(self.down.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lora:
+    """The change of one expert.
+
+    Attributes:
+        path: the file.
+        layers: diffusers' module name → its low-rank change.
+        deltas: diffusers' parameter name → a full difference to add (``.diff`` of norms, ``.diff_b`` of biases).
+        keys: parameter name of a delta → the key in the file, for messages.
+        rslora: whether the scale is ``alpha / sqrt(rank)`` (rank-stabilised, arXiv 2312.03732) or ``alpha / rank``.
+    """
+
+    path: Path
+    layers: Mapping[str, LoraLayer]
+    deltas: Mapping[str, torch.Tensor]
+    keys: Mapping[str, str]
+    rslora: bool
+
+    def scale(self, module: str) -> float:
+        """What ``up @ down`` of `module` is multiplied with at weight 1."""
+        layer = self.layers[module]
+        return layer.alpha / (math.sqrt(layer.rank) if self.rslora else layer.rank)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoraPair:
+    """A LoRA for both experts; None where a file for one expert was given.
+
+    Attributes:
+        high: for `transformer`.
+        low: for `transformer_2`.
+        files: the files it was read from.
+    """
+
+    high: Lora | None
+    low: Lora | None
+    files: tuple[Path, ...]
+
+
+def load_lora(
+    path: Path, *, expert: Expert | None = None, alpha: float | None = None, rslora: bool | None = None
+) -> LoraPair:
+    """Read a LoRA from a folder with a file per expert, or from one file.
+
+    A file whose name says neither ``high`` nor ``low`` serves both experts, unless `expert` says otherwise.
+
+    Args:
+        path: a folder, such as the method's ``Wan2.2-MI2V-A14B``, or a `.safetensors` or `.pth` file.
+        expert: which expert a single file is for.
+        alpha: alpha of every layer; None takes the file's (``.alpha`` keys, the metadata of diffusers or the
+            ``adapter_config.json`` of PEFT) or else the rank, which is right for the method's files.
+        rslora: whether the scale is ``alpha / sqrt(rank)``; None takes the file's word (metadata or
+            ``adapter_config.json``), or else decides by the names: the method's files (``base_model.model.``) are
+            rank-stabilised, all others are not.
+
+    Raises:
+        ModelError: there is no such file, or the folder does not have one file for each expert.
+        CheckpointError: a file has keys that belong to no LoRA of a Wan transformer; names them.
+    """
+    if path.is_dir():
+        if expert is not None:
+            raise ModelError(
+                f"{path}: is a folder, which has both experts; name one of its files for one expert alone."
+            )
+        files = {name: _file_for(path, name) for name in ("high", "low")}
+        high, low = (_read(open_weights(files[name]), alpha=alpha, rslora=rslora)["both"] for name in ("high", "low"))
+        return LoraPair(high, low, (files["high"], files["low"]))
+    parts = _read(open_weights(path), alpha=alpha, rslora=rslora)
+    if "both" not in parts:  # diffusers' way: both experts in one file, told apart by a prefix
+        return LoraPair(parts.get("high"), parts.get("low"), (path,))
+    expert = expert or _expert_in(path.name)
+    lora = parts["both"]
+    return LoraPair(None if expert == "low" else lora, None if expert == "high" else lora, (path,))
+
+
+def _expert_in(name: str) -> Expert | None:
+    words = re.split(r"[^a-z]+", name.lower())
+    said = [word for word in ("high", "low") if word in words or f"{word}noise" in words]
+    return said[0] if len(said) == 1 else None  # type: ignore[return-value]
+
+
+def _file_for(folder: Path, expert: str) -> Path:
+    files = sorted(f for f in folder.iterdir() if f.is_file() and f.suffix in _FILE_TYPES)
+    fitting = [file for file in files if _expert_in(file.name) == expert]
+    # The same weights as .safetensors and as .pth are no contradiction; the safe format is taken.
+    best = [file for file in fitting if file.suffix == ".safetensors"] or fitting
+    if len(best) == 1:
+        return best[0]
+    if best:
+        raise ModelError(
+            f"{folder}: {', '.join(f.name for f in best)} could each be the {expert}-noise LoRA; keep one."
+        )
+    inside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
+    hint = f"; perhaps one of its folders is meant: {', '.join(inside)}" if inside else ""
+    raise ModelError(
+        f"{folder}: no LoRA for the {expert}-noise expert; looked for backbone_{expert}_noise.safetensors or .pth, or "
+        f"one file with {expert!r} in its name{hint}."
+    )
+
+
+def _read(source: WeightSource, *, alpha: float | None, rslora: bool | None) -> dict[str, Lora]:
+    """The LoRAs in a file: ``both``, or ``high`` and ``low`` if the keys tell the experts apart."""
+    if not source.infos:
+        raise CheckpointError(f"{source.path}: holds no tensors.")
+    settings = _settings(source)
+    told_apart = any(key.startswith("transformer_2.") for key in source.infos)
+    groups: dict[str, list[str]] = {}
+    for key in source.infos:
+        group = ("low" if key.startswith("transformer_2.") else "high") if told_apart else "both"
+        groups.setdefault(group, []).append(key)
+    if rslora is None:
+        rslora = settings.get("use_rslora")
+    if rslora is None:
+        rslora = all(key.startswith(_METHOD_PREFIX) for key in source.infos)
+    default_alpha = alpha if alpha is not None else settings.get("lora_alpha")
+    return {
+        group: _collect(source, keys, force_alpha=alpha, default_alpha=default_alpha, rslora=bool(rslora))
+        for group, keys in groups.items()
+    }
+
+
+def _settings(source: WeightSource) -> dict[str, Any]:
+    """``lora_alpha`` and ``use_rslora`` as PEFT or diffusers noted them, if they did."""
+    note = source.path.parent / "adapter_config.json"
+    try:
+        if note.is_file():
+            found = json.loads(note.read_text(encoding="utf-8"))
+        else:
+            found = json.loads(source.metadata.get("lora_adapter_metadata", "{}"))
+        found = {str(name).removeprefix("transformer."): value for name, value in found.items()}
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{source.path}: the settings noted with it are not readable ({error}).") from error
+    for name in ("rank_pattern", "alpha_pattern"):
+        if found.get(name) and name == "alpha_pattern":
+            raise CheckpointError(
+                f"{source.path}: has an alpha per layer (alpha_pattern), which is not read; merge it first."
+            )
+    return {name: found[name] for name in ("lora_alpha", "use_rslora") if found.get(name) is not None}
+
+
+def _split(key: str) -> tuple[str, str] | None:
+    """(module name in the file's vocabulary, what the tensor is), or None for a key of no known form."""
+    end = next((suffix for suffix in _SUFFIXES if key.endswith(suffix)), None)
+    if end is None:
+        return None
+    bare = key.removesuffix(end)
+    prefix = next((p for p in _PREFIXES if bare.startswith(p)), "")
+    bare = bare.removeprefix(prefix)
+    kohya = _KOHYA.match(bare)
+    if kohya:
+        bare = f"blocks.{kohya[1]}.{kohya[2]}.{kohya[3]}"
+    return bare, _SUFFIXES[end]
+
+
+def _collect(
+    source: WeightSource, keys: Iterable[str], *, force_alpha: float | None, default_alpha: float | None, rslora: bool
+) -> Lora:
+    parts: dict[str, dict[str, str]] = {}
+    strange = []
+    diffusers_names = any(mark in key for key in keys for mark in _DIFFUSERS_NAMES)
+    for key in keys:
+        split = _split(key)
+        if split is None:
+            strange.append(key)
+            continue
+        module = split[0] if diffusers_names else transformer_module(split[0])
+        if split[1] in parts.setdefault(module, {}):
+            raise CheckpointError(f"{source.path}: {key} and {parts[module][split[1]]} are the same tensor twice.")
+        parts[module][split[1]] = key
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise CheckpointError(
+            f"{source.path}: {', '.join(strange[:3])}{more} fit no LoRA of a Wan transformer; nothing was applied. Known are "
+            "lora_A/lora_B or lora_down/lora_up weights, alpha, diff and diff_b."
+        )
+    layers: dict[str, LoraLayer] = {}
+    deltas: dict[str, torch.Tensor] = {}
+    origins: dict[str, str] = {}
+    for module, part in parts.items():
+        for kind, name in (("diff", f"{module}.weight"), ("diff_b", f"{module}.bias")):
+            if kind in part:
+                deltas[name] = source.read(part[kind])
+                origins[name] = part[kind]
+        if "down" in part or "up" in part or "alpha" in part:
+            layers[module] = _layer(source, part, force_alpha, default_alpha)
+    return Lora(source.path, layers, deltas, origins, rslora)
+
+
+def _layer(
+    source: WeightSource, part: Mapping[str, str], force_alpha: float | None, default_alpha: float | None
+) -> LoraLayer:
+    if "down" not in part or "up" not in part:
+        known = next(iter(part.values()))
+        lacking = "lora_A (lora_down)" if "down" not in part else "lora_B (lora_up)"
+        raise CheckpointError(f"{source.path}: {known} has no {lacking} beside it; the file is incomplete.")
+    down, up = source.read(part["down"]), source.read(part["up"])
+    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
+        raise CheckpointError(
+            f"{source.path}: {part['down']} {list(down.shape)} and {part['up']} {list(up.shape)} cannot be multiplied."
+        )
+    alpha = force_alpha
+    if alpha is None:
+        alpha = float(source.read(part["alpha"]).item()) if "alpha" in part else default_alpha
+    if alpha is None:
+        alpha = float(down.shape[0])
+    return LoraLayer(down, up, float(alpha), part["down"])

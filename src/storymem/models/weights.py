@@ -1,0 +1,234 @@
+"""Files of weights, read one tensor at a time.
+
+A `WeightSource` knows the name, shape and type of every tensor before any of them is read, so that a model can be checked
+against a file without loading it, and loaded without ever holding it twice. Everything is memory-mapped where the format
+allows it. No pickle is ever run: `.pth` files are read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from storymem.errors import CheckpointError, ModelError
+
+__all__ = [
+    "PickledSource",
+    "RenamedSource",
+    "SafetensorsSource",
+    "ShardedSource",
+    "TensorInfo",
+    "WeightSource",
+    "open_weights",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """What a file says about one tensor: its shape and its type, as the file names it (``F32``, ``torch.bfloat16``, ``Q8_0``)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class WeightSource(ABC):
+    """Tensors of one file (or one set of shards) by name.
+
+    Attributes:
+        path: the file that messages name.
+        files: every file that tensors come from.
+        infos: shape and type of every tensor, in the file's order.
+        metadata: what the file says about itself.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    infos: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str] = MappingProxyType({})
+
+    @abstractmethod
+    def read(self, name: str) -> torch.Tensor:
+        """The tensor called `name`, on the CPU, memory-mapped where the format allows it."""
+
+
+class SafetensorsSource(WeightSource):
+    """One `.safetensors` file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = (path,)
+        try:
+            self._handle = safe_open(path, framework="pt", device="cpu")
+            slices = {name: self._handle.get_slice(name) for name in self._handle.keys()}  # noqa: SIM118 - no mapping
+            self.metadata = dict(self._handle.metadata() or {})
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path}: not a whole safetensors file ({error}); it may be cut short: download it again."
+            ) from error
+        self.infos = {name: TensorInfo(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        """See `WeightSource.read`."""
+        tensor: torch.Tensor = self._handle.get_tensor(name)
+        return tensor
+
+
+class ShardedSource(WeightSource):
+    """Several `.safetensors` files with a ``*.safetensors.index.json`` that says which tensor is where."""
+
+    def __init__(self, index: Path) -> None:
+        self.path = index
+        try:
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            names = {str(name): str(file) for name, file in weight_map.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index}: not an index of shards ({error!r}); download it again.") from error
+        paths = {file: index.parent / file for file in sorted(set(names.values()))}
+        for file, path in paths.items():
+            if Path(file).name != file:
+                raise CheckpointError(f"{index}: names the shard {file!r}; shards must lie beside the index.")
+            if not path.is_file():
+                raise CheckpointError(f"{path}: this shard is missing, though {index.name} names it; download it.")
+        self._shards = {file: SafetensorsSource(path) for file, path in paths.items()}
+        self._home = names
+        self.files = (index, *paths.values())
+        infos: dict[str, TensorInfo] = {}
+        for name, file in names.items():
+            if name not in self._shards[file].infos:
+                raise CheckpointError(
+                    f"{paths[file]}: has no tensor {name}, though {index.name} says so; download both."
+                )
+            infos[name] = self._shards[file].infos[name]
+        for file, shard in self._shards.items():
+            for name in shard.infos:
+                if names.get(name) != file:
+                    raise CheckpointError(
+                        f"{paths[file]}: holds {name}, which {index.name} does not know; download both."
+                    )
+        self.infos = infos
+
+    def read(self, name: str) -> torch.Tensor:
+        """See `WeightSource.read`."""
+        return self._shards[self._home[name]].read(name)
+
+
+class PickledSource(WeightSource):
+    """A `.pth`, `.pt` or `.bin` file written by `torch.save`, read with ``weights_only=True``: tensors only, no code."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = (path,)
+        state = self._load(path)
+        # Training code wraps the state dict of the model in a dict of its own.
+        while len(state) == 1 and isinstance(next(iter(state.values())), dict):
+            state = next(iter(state.values()))
+        others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+        if others:
+            raise CheckpointError(f"{path}: {others[0]!r} is not a tensor; a weights file holds tensors only.")
+        self._state: dict[str, torch.Tensor] = {str(name): value for name, value in state.items()}
+        self.infos = {name: TensorInfo(tuple(value.shape), str(value.dtype)) for name, value in self._state.items()}
+
+    @staticmethod
+    def _load(path: Path) -> dict[Any, Any]:
+        try:
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                # Files older than PyTorch 1.6 are no zip archives and cannot be mapped.
+                state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(
+                f"{path}: holds Python objects besides tensors, or is no PyTorch file; it was not opened, because that "
+                "could run foreign code: use the .safetensors version of it."
+            ) from error
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: cannot be read ({error}); it may be cut short: download it again."
+            ) from error
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a dictionary of tensors.")
+        return state
+
+    def read(self, name: str) -> torch.Tensor:
+        """See `WeightSource.read`."""
+        return self._state[name]
+
+
+class RenamedSource(WeightSource):
+    """Another source under other names.
+
+    Args:
+        source: where the tensors are.
+        names: new name → name in `source`; tensors that are not named are left out.
+    """
+
+    def __init__(self, source: WeightSource, names: Mapping[str, str]) -> None:
+        self.path = source.path
+        self.files = source.files
+        self.original = dict(names)
+        self._source = source
+        self.infos = {new: source.infos[old] for new, old in names.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        """See `WeightSource.read`."""
+        return self._source.read(self.original[name])
+
+
+def open_weights(path: Path) -> WeightSource:
+    """Open a file of weights, or the one set of weights in a folder, whatever its format.
+
+    Args:
+        path: a `.safetensors`, `.safetensors.index.json`, `.pth`/`.pt`/`.bin` or `.gguf` file, or a folder that holds
+            ``diffusion_pytorch_model`` or ``model`` as one file or as shards with an index.
+
+    Raises:
+        ModelError: nothing is there, or it is of no known format.
+        CheckpointError: the file is damaged, or refused because it could run code.
+    """
+    if path.is_dir():
+        path = _weights_in(path)
+    if not path.exists():
+        raise ModelError(f"{path}: there is no such file.")
+    name = path.name.lower()
+    if name.endswith(".safetensors.index.json"):
+        return ShardedSource(path)
+    if name.endswith(".safetensors"):
+        return _plain(SafetensorsSource(path))
+    if name.endswith((".pth", ".pt", ".bin", ".ckpt")):
+        return _plain(PickledSource(path))
+    if name.endswith(".gguf"):
+        from storymem.models.gguf_files import GgufSource
+
+        return GgufSource(path)
+    raise ModelError(f"{path}: weights are read from .safetensors, .gguf and .pth files; this is none of them.")
+
+
+def _plain(source: WeightSource) -> WeightSource:
+    """The source itself or, if its weights are scaled fp8, a view of it in which they are multiplied out."""
+    from storymem.models.fp8 import ScaledFp8Source, is_scaled_fp8
+
+    return ScaledFp8Source(source) if is_scaled_fp8(source) else source
+
+
+def _weights_in(folder: Path) -> Path:
+    """The file in `folder` that stands for its weights; an index before a single file, safetensors before `.bin`."""
+    stems = ("diffusion_pytorch_model", "model", "pytorch_model")
+    for suffix in (".safetensors.index.json", ".safetensors", ".bin"):
+        for stem in stems:
+            if (folder / (stem + suffix)).is_file():
+                return folder / (stem + suffix)
+    raise ModelError(
+        f"{folder}: no weights there; looked for diffusion_pytorch_model.safetensors or model.safetensors, "
+        "or shards of them with an .index.json."
+    )
