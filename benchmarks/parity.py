@@ -29,17 +29,17 @@ from storymem.models.lora import load_lora, merge_lora
 from storymem.pipeline import StoryMemPipeline
 from storymem.settings import SamplingConfig
 
-SOLVERS = {"unipc": "unipc", "dpm++": "dpm++", "euler": "euler"}
 
-
-def load_pipeline(checkpoint: Path, lora_alpha: float | None) -> StoryMemPipeline:
-    """The checkpoint with its LoRA merged into both experts."""
-    components = load_components(checkpoint, dtype=torch.float32)
-    lora_folders = sorted((checkpoint / "StoryMem").glob("*/")) if (checkpoint / "StoryMem").is_dir() else []
-    for folder in lora_folders[:1]:
-        lora = load_lora(folder, alpha=lora_alpha)
-        merge_lora(components, lora)
-    pipe = StoryMemPipeline(**components.for_pipeline())
+def load_pipeline(checkpoint: Path, alpha: float | None, rslora: bool | None) -> StoryMemPipeline:
+    """The checkpoint with its LoRA, if there is one, merged into both experts."""
+    parts = load_components(checkpoint, dtype=torch.float32)
+    folders = sorted(path for path in (checkpoint / "StoryMem").glob("*") if path.is_dir())
+    if folders:
+        lora = load_lora(folders[0], alpha=alpha, rslora=rslora)
+        for transformer, part in ((parts.transformer, lora.high), (parts.transformer_2, lora.low)):
+            if transformer is not None and part is not None:
+                merge_lora(transformer, part)
+    pipe = StoryMemPipeline.from_components(parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -63,7 +63,9 @@ def known_frames(folder: Path, case: dict[str, Any], expected: dict[str, torch.T
     return []
 
 
-def run_case(pipe: StoryMemPipeline, folder: Path, case: dict[str, Any], expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def run_case(
+    pipe: StoryMemPipeline, folder: Path, case: dict[str, Any], expected: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """One case, with the keys of ``expected.safetensors``."""
     guidance = case["guidance_scale"]
     high, low = guidance if isinstance(guidance, list) else (guidance, case.get("guidance_scale_2", guidance))
@@ -126,8 +128,7 @@ def run_selection(path: Path, out: Path) -> int:
         bank = np.asarray(case["bank"], dtype=np.float64).reshape(-1, embeddings.shape[1])
         selected = list(selection.indices)
         kept = [
-            selected[i]
-            for i in drop_repetitions(embeddings[selected], bank, threshold=data["similarity_threshold"])
+            selected[i] for i in drop_repetitions(embeddings[selected], bank, threshold=data["similarity_threshold"])
         ]
         result = {"selected": selected, "kept": kept, "final_threshold": selection.threshold}
         results.append(result)
@@ -151,14 +152,17 @@ def main() -> int:
     for case_file in sorted(args.cases.glob("*/case.json")):
         folder = case_file.parent
         case = json.loads(case_file.read_text(encoding="utf-8"))
-        alpha = case.get("lora_alpha")
-        if alpha not in pipes:
-            pipes[alpha] = load_pipeline(args.cases / "checkpoint", alpha)
+        lora = (case.get("lora_alpha"), case.get("use_rslora"))
+        if lora not in pipes:
+            pipes[lora] = load_pipeline(args.cases / "checkpoint", *lora)
         expected_file = folder / "expected.safetensors"
         expected = load_file(expected_file) if expected_file.is_file() else {}
-        result = run_case(pipes[alpha], folder, case, expected)
+        result = run_case(pipes[lora], folder, case, expected)
         save_file(result, args.out / f"{folder.name}.safetensors")
-        errors = {name: relative_error(result[name], expected[name]) if name in result else float("inf") for name in sorted(expected)}
+        errors = {
+            name: relative_error(result[name], expected[name]) if name in result else float("inf")
+            for name in sorted(expected)
+        }
         failures += sum(error > args.tolerance for error in errors.values())
         print(f"{folder.name}: " + "  ".join(f"{name} {error:.1e}" for name, error in errors.items()), flush=True)
 

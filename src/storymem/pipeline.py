@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from diffusers import WanImageToVideoPipeline
+from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import ShotCondition, encode_condition
 from storymem.conditioning.rope import use_positions
-from storymem.errors import SettingsError
+from storymem.errors import ModelError, SettingsError
 from storymem.media import resize_frame
 from storymem.sampling import make_scheduler
 from storymem.settings import SamplingConfig
@@ -29,6 +29,8 @@ from storymem.settings import SamplingConfig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
+
+    from storymem.models.checkpoints import Components
 
     Frame = Image.Image | NDArray[Any] | torch.Tensor
 
@@ -63,11 +65,52 @@ class StoryMemPipeline(WanImageToVideoPipeline):
     which solver and which schedule, so that two shots never share a solver's state.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    # diffusers reads the names of the components off this signature.
+    def __init__(
+        self,
+        tokenizer: Any,
+        text_encoder: Any,
+        vae: Any,
+        scheduler: Any,
+        image_processor: Any = None,
+        image_encoder: Any = None,
+        transformer: Any = None,
+        transformer_2: Any = None,
+        boundary_ratio: float | None = None,
+        expand_timesteps: bool = False,
+    ) -> None:
+        super().__init__(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            vae=vae,
+            scheduler=scheduler,
+            image_processor=image_processor,
+            image_encoder=image_encoder,
+            transformer=transformer,
+            transformer_2=transformer_2,
+            boundary_ratio=boundary_ratio,
+            expand_timesteps=expand_timesteps,
+        )
         self._codec: LatentCodec | None = None
         self._prompt_cache: OrderedDict[tuple[int, str], torch.Tensor] = OrderedDict()
         self._guidance: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def from_components(cls, components: Components) -> StoryMemPipeline:
+        """A pipeline of what `storymem.models.checkpoints.load_components` read, from whatever format.
+
+        Raises:
+            ModelError: a component is missing.
+        """
+        parts = {
+            name: getattr(components, name)
+            for name in ("tokenizer", "text_encoder", "vae", "transformer", "transformer_2")
+        }
+        missing = [name for name, part in parts.items() if part is None and name != "transformer_2"]
+        if missing:
+            raise ModelError(f"a pipeline needs {', '.join(missing)}: load the whole model.")
+        scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+        return cls(**parts, scheduler=scheduler, boundary_ratio=components.boundary_ratio)
 
     @property
     def codec(self) -> LatentCodec:
