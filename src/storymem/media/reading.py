@@ -1,0 +1,198 @@
+"""Reading video."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from storymem.errors import MediaError
+from storymem.media.frames import Uint8Array
+from storymem.media.writing import Chapter
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+__all__ = ["VideoInfo", "probe_video", "read_frames", "read_video"]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a video file says of itself.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        fps: average frames per second, exact.
+        num_frames: counted in the file, not guessed from the duration.
+        duration: seconds, `num_frames` / `fps`.
+        codec: FFmpeg's name, such as ``h264`` or ``ffv1``.
+        pix_fmt: FFmpeg's name, such as ``yuv420p``.
+        metadata: the tags of the file.
+        chapters: counted in frames.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    num_frames: int
+    duration: float
+    codec: str
+    pix_fmt: str
+    metadata: Mapping[str, str]
+    chapters: tuple[Chapter, ...]
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """What is in a video file; its frames are counted but not decoded.
+
+    Raises:
+        MediaError: there is no such file, or it is no video that can be read.
+    """
+    with _opened(path) as (container, stream):
+        fps = _rate(stream)
+        # Matroska does not store the number of frames, and what others store may be wrong: count.
+        count = sum(1 for packet in container.demux(stream) if packet.size)
+        return VideoInfo(
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            fps=fps,
+            num_frames=count,
+            duration=float(count / fps),
+            codec=stream.codec_context.codec.name,
+            pix_fmt=stream.codec_context.pix_fmt or "",
+            metadata=dict(container.metadata),
+            chapters=tuple(_chapters(container, fps)),
+        )
+
+
+def read_video(path: Path) -> Iterator[Uint8Array]:
+    """The frames of a video one by one, uint8 ``[H, W, 3]``; constant memory.
+
+    Colours are converted by the file's own tags. An FFV1 master comes back bit for bit as it was written, or not at
+    all: the checksums of its slices are verified (so an FFV1 file without them, of level 1, is refused). Nothing is
+    opened until the first frame is asked for.
+
+    Raises:
+        MediaError: there is no such file, it is no video, it is damaged, or it ends before it says it does.
+    """
+    from av.video.reformatter import ColorRange, Interpolation
+
+    with _opened(path) as (container, stream):
+        fps = _rate(stream)
+        stream.thread_type = "AUTO"
+        end = Fraction(0)
+        for frame in _decoded(container, stream, path):
+            picture = frame.reformat(
+                format="rgb24",  # from FFV1's RGB only the bytes are put in another order
+                dst_color_range=ColorRange.JPEG,
+                interpolation=Interpolation.BICUBIC
+                | Interpolation.FULL_CHR_H_INT
+                | Interpolation.ACCURATE_RND
+                | Interpolation.BITEXACT,
+            ).to_ndarray()
+            if frame.pts is not None and frame.time_base is not None:
+                end = max(end, frame.pts * frame.time_base + 1 / fps)
+            yield picture.astype(np.uint8, copy=False)
+        said = _said_duration(container, stream)
+        if said is not None and said - end > Fraction(3, 4) / fps:
+            raise MediaError(
+                f"{path}: the video is incomplete: it ends after {float(end):.3f} of {float(said):.3f} seconds: "
+                "write it again."
+            )
+
+
+def read_frames(path: Path, indices: Sequence[int]) -> list[Uint8Array]:
+    """Some frames of a video, uint8 ``[H, W, 3]``, in the order of `indices`.
+
+    Reads no further than the last one asked for.
+
+    Raises:
+        MediaError: as `read_video`, or an index is beyond the end.
+    """
+    wanted, found = set(indices), dict[int, Uint8Array]()
+    if wanted and min(wanted) < 0:
+        raise MediaError(f"{path}: there is no frame {min(wanted)}: frames are counted from 0.")
+    if wanted:
+        for index, frame in enumerate(read_video(path)):
+            if index in wanted:
+                found[index] = frame
+            if len(found) == len(wanted):
+                break
+        else:
+            raise MediaError(f"{path}: there is no frame {max(wanted)}: the video has {index + 1}.")
+    return [found[index] for index in indices]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its first video stream; what goes wrong in it becomes `MediaError`."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise MediaError(f"{path}: there is no video in this file: use a video file.")
+            yield container, container.streams.video[0]
+    except FileNotFoundError as error:
+        raise MediaError(f"{path}: there is no such video: check the path.") from error
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{path}: the video is damaged or cannot be read ({reason}): write it again.") from error
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
+    checked = stream.codec_context.codec.name == "ffv1"
+    for number, packet in enumerate(container.demux(stream)):
+        # FFmpeg's decoder only logs a wrong checksum, and shows the frame before in the place of the damaged one.
+        if checked and packet.size and not _slices_are_whole(bytes(packet)):
+            raise MediaError(f"{path}: frame {number} is damaged (its checksum is wrong): write the video again.")
+        yield from stream.decode(packet)
+
+
+# Every byte with its bits in reverse order.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _slices_are_whole(frame: bytes) -> bool:
+    """Check the CRC of every slice of an FFV1 frame (RFC 9043, section 4.9).
+
+    A slice ends with its size (3 bytes), an error status (1 byte) and a CRC (4 bytes) that makes the CRC of the whole
+    slice zero: polynomial 0x04C11DB7, most significant bit first, starting from 0. zlib has the same polynomial with
+    the bits the other way round and both ends inverted.
+    """
+    end = len(frame)
+    while end > 0:
+        start = end - 8 - int.from_bytes(frame[end - 8 : end - 5], "big")
+        if start < 0 or zlib.crc32(frame[start:end].translate(_REVERSED), 0xFFFFFFFF) != 0xFFFFFFFF:
+            return False
+        end = start
+    return True
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
+
+
+def _said_duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds that the file claims, where the claim is about the video alone."""
+    if stream.duration is not None and stream.time_base is not None:
+        return stream.duration * stream.time_base
+    if len(container.streams) == 1 and container.duration is not None:
+        return Fraction(container.duration, 1_000_000)
+    return None
+
+
+def _chapters(container: InputContainer, fps: Fraction) -> Iterator[Chapter]:
+    for chapter in container.chapters():
+        base = (chapter["time_base"] or Fraction(0)) * fps
+        start, end = round(chapter["start"] * base), round(chapter["end"] * base)
+        yield Chapter(chapter["metadata"].get("title", ""), start, max(end, start + 1))
