@@ -1,0 +1,100 @@
+"""Weaving the cast into prompts: a prompt that names a character gets the description, so that every shot knows it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from storymem.story.model import Character
+
+__all__ = ["normalise", "weave"]
+
+# Scripts without blanks between words, and Korean, whose particles hang on to the name: no boundary is to be seen.
+_NO_BOUNDARIES = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+_POSSESSIVE = re.compile(r"['\N{RIGHT SINGLE QUOTATION MARK}]s(?!\w)")
+
+
+def normalise(text: str) -> str:
+    """`text` in Unicode's composed form (NFC), so that an é is an é however it was typed."""
+    return unicodedata.normalize("NFC", text)
+
+
+def weave(prompt: str, cast: Sequence[Character], *, describe: bool = True) -> tuple[str, tuple[str, ...]]:
+    """Put the description of each named character behind the first mention of the name.
+
+    "Mara opens the door." becomes "Mara (a girl with a red coat) opens the door."; "Mara's hand" becomes
+    "Mara's (a girl with a red coat) hand". Names count as whole words, in this case of letters, hyphenated words not
+    among them; where two names fit, the longer one does ("Mara Stone" before "Mara"). A description that the prompt
+    already has is not put in again.
+
+    Args:
+        prompt: as written.
+        cast: the characters of the film.
+        describe: False leaves the prompt as it is and only says who is named.
+
+    Returns:
+        The prompt with the cast woven in, and the names in it in order of first mention.
+    """
+    text = normalise(prompt)
+    characters = {character.name: character for character in cast}
+    named: dict[str, int] = {}  # name -> where its first mention ends
+    position = 0
+    by_length = sorted(characters, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, by_length))) if by_length else None
+    while pattern is not None and (match := pattern.search(text, position)) is not None:
+        name = next((name for name in by_length if _is_word(text, match.start(), name)), None)
+        if name is None:
+            position = match.start() + 1
+            continue
+        position = match.start() + len(name)
+        named.setdefault(name, position)
+    if not describe or not named:
+        return prompt, tuple(named)
+
+    pieces, done = [], 0
+    folded = _folded(text)
+    for name, end in named.items():
+        description = _inline(characters[name].description)
+        if not description or _folded(description) in folded:
+            continue
+        possessive = _POSSESSIVE.match(text, end)
+        start, done = done, possessive.end() if possessive else end
+        pieces.append(f"{text[start:done]} ({description})")
+    if not pieces:
+        return prompt, tuple(named)
+    return "".join(pieces) + text[done:], tuple(named)
+
+
+def _inline(description: str) -> str:
+    """A description as it stands inside a sentence: on one line, without its full stop."""
+    line = normalise(" ".join(description.split()))
+    return line if line.endswith("...") else line.rstrip(".")
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _is_word(text: str, start: int, name: str) -> bool:
+    """Whether `name` stands at `start` of `text` as a word of its own."""
+    end = start + len(name)
+    return text.startswith(name, start) and not (
+        _joined(text[start - 1 :: -1][:2] if start else "", name[0]) or _joined(text[end : end + 2], name[-1])
+    )
+
+
+def _joined(outside: str, edge: str) -> bool:
+    """Whether the name's character `edge` and the characters `outside` it (nearest first) belong to one word."""
+    if not outside or not _in_word(edge):
+        return False
+    if outside[0] == "-":
+        return len(outside) == 2 and _in_word(outside[1])
+    return _in_word(outside[0])
+
+
+def _in_word(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category[0] not in "LNM" and character != "_":
+        return False
+    return not unicodedata.name(character, "").startswith(_NO_BOUNDARIES)
