@@ -22,7 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from storymem.errors import Problem
-from storymem.story.nodes import Key, Tree, describe, field_path
+from storymem.story.nodes import Key, Tree, describe, field_path, shorten
 
 __all__ = ["MAX_NUM_FRAMES", "Cut", "Form", "Frames", "Mistakes", "Text", "TextOrFields", "refuse", "validated"]
 
@@ -79,14 +79,25 @@ class TextOrFields(Form):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, data: object) -> object:
+        if isinstance(data, dict) and len(data) == 1:
+            name, rest = next(iter(data.items()))
+            if isinstance(rest, str) and name not in cls.model_fields and not _close_to(name, cls.model_fields):
+                text = shorten(f"{name}: {rest}")
+                raise refuse(
+                    f"found a text with a colon in it, which must be in quotes, or the unknown field of '{text}'"
+                )
         return {cls.main_field(): data} if isinstance(data, str) else data
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Either a text as for the main field, or the fields."""
-        fields = handler.resolve_ref_schema(handler(schema))
-        text = {**fields["properties"][cls.main_field()], "title": f"{fields['title']}, as a text"}
-        return {"title": fields["title"], "description": fields["description"], "anyOf": [text, fields]}
+        reference = handler(schema)
+        definition = handler.resolve_ref_schema(reference)
+        fields = dict(definition)
+        heading = {name: fields.pop(name) for name in ("title", "description")}
+        definition.clear()
+        definition.update(heading, anyOf=[fields["properties"][cls.main_field()], fields])
+        return reference
 
 
 FormT = TypeVar("FormT", bound=Form)
@@ -152,8 +163,8 @@ def validated(form: type[FormT], data: object, mistakes: Mistakes) -> FormT | No
         return form.model_validate(data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            if details["input"] is None and details["type"] != "missing":
-                continue  # the reader has already said that nothing stands there
+            if (details["input"] is None and details["type"] != "missing") or details["type"] == "string_unicode":
+                continue  # the reader has already said what is wrong there
             path = details["loc"]
             if path and details["type"] == "missing":
                 mistakes.add(path, f"is missing; {_wanted(form, path)}")
@@ -165,15 +176,15 @@ def validated(form: type[FormT], data: object, mistakes: Mistakes) -> FormT | No
 # What is allowed, for those findings of pydantic that need no more than their context.
 _ALLOWED = {
     "literal_error": "allowed: {expected}",
-    "too_short": "at least {min_length} is wanted",
+    "too_short": "at least one entry is wanted",
     "list_type": "a list is wanted",
     "int_type": "a whole number is wanted",
     "int_from_float": "a whole number is wanted",
     "float_type": "a number is wanted",
     "finite_number": "an ordinary number is wanted",
     "bool_type": "allowed: true or false",
-    "greater_than_equal": "it must be at least {ge}",
-    "greater_than": "it must be above {gt}",
+    "greater_than_equal": "it must be at least {ge:g}",
+    "greater_than": "it must be above {gt:g}",
     "less_than_equal": "it must be at most {le}",
 }
 
@@ -216,12 +227,16 @@ def _wanted(form: type[Form], path: Sequence[Key]) -> str:
 
 
 def _unknown(name: str, allowed: Iterable[str]) -> str:
+    close = _close_to(name, allowed)
+    return f"unknown field; did you mean {close}?" if close else f"unknown field; allowed: {', '.join(allowed)}"
+
+
+def _close_to(name: str, allowed: Iterable[str]) -> str | None:
+    """The field that was probably meant by `name`."""
     names = list(allowed)
     close = [synonym for synonym in _SYNONYMS.get(name.lower(), ()) if synonym in names]
     close = close or difflib.get_close_matches(name.lower().replace("-", "_").replace(" ", "_"), names, n=1)
-    if close:
-        return f"unknown field; did you mean {close[0]}?"
-    return f"unknown field; allowed: {', '.join(names)}"
+    return close[0] if close else None
 
 
 def _form_at(form: type[Form], path: Sequence[Key]) -> type[Form]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from storymem.errors import Problem
 from storymem.story.nodes import MAX_DEPTH, Key, Node, Scalar, SyntaxProblem, Tree, field_path, shorten
@@ -38,10 +38,7 @@ def _tokens(text: str) -> list[_Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            what = {"/": "a comment that does not end", '"': "a text", "'": "a text"}[text[position]]
-            if what == "a text":
-                what = 'a text without its closing quote; close it on the same line, and write a quote inside as \\"'
-            raise SyntaxProblem(f"not valid JSON: found {what}", line)
+            raise SyntaxProblem(f"not valid JSON: found {_unreadable(text, position)}", line)
         kind = match.lastgroup or "blank"
         if kind != "blank":
             out.append(_Token(kind, match.group(), line))
@@ -49,6 +46,12 @@ def _tokens(text: str) -> list[_Token]:
         position = match.end()
     out.append(_Token("end", "", line))
     return out
+
+
+def _unreadable(text: str, position: int) -> str:
+    if text[position] == "/":
+        return "a comment that does not end" if text.startswith("/*", position) else "'/' outside a text"
+    return 'a text without its closing quote; close it on the same line, and write a quote inside as \\"'
 
 
 def read_json5(text: str) -> Tree:
@@ -166,6 +169,8 @@ class _Reader:
 def _scalar(token: _Token) -> Scalar:
     if token.kind == "word" and len(token.text) > _LONGEST_WORD:
         raise SyntaxProblem(f"not valid JSON: found '{shorten(token.text)}'; a text must be in quotes", token.line)
+    if token.kind == "text" and "\\" not in token.text:
+        return token.text[1:-1]
     try:
         value: Scalar = json.loads(token.text)
     except ValueError:
@@ -181,7 +186,7 @@ def _identifier(token: _Token) -> str:
     raise SyntaxProblem(f"not valid JSON: found '{shorten(token.text)}' as a name; put it in quotes", token.line)
 
 
-def _json5(text: str, token: _Token):  # type: ignore[no-untyped-def]
+def _json5(text: str, token: _Token) -> Any:
     import json5
 
     try:

@@ -16,6 +16,8 @@ __all__ = ["StBenchScene", "StBenchStory", "read_stbench"]
 class StBenchScene(Form):
     """A scene: lists with one entry per shot."""
 
+    model_config = ConfigDict(title="Scene")
+
     scene_num: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="The number of the scene, counted from 1.", examples=[1]
     )

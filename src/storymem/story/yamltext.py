@@ -69,7 +69,7 @@ def read_yaml(text: str) -> Tree:
 
 
 def _explain(error: Any) -> str:
-    problem = " ".join(str(error.problem or error.context).split())
+    problem = " ".join(str(error.problem or error.context).split()).replace("'<stream end>'", "the end of the file")
     hint = ""
     if "'\\t'" in problem or "\t" in problem:
         hint = "; indent with spaces, not tabs"

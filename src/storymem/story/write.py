@@ -1,0 +1,78 @@
+"""Writing a story as a script in our own form: the way from ST-Bench to YAML, and to new scripts made by programs."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from storymem.settings import MemoryConfig
+from storymem.story.cast import weave
+from storymem.story.model import Character, FilmDefaults, Scene, Shot, Story
+
+__all__ = ["dump_story"]
+
+
+def dump_story(story: Story, folder: Path | None = None) -> str:
+    """`story` as the text of a YAML script; read again, it is the same story.
+
+    Args:
+        story: what to write.
+        folder: where the script will lie; reference images are written as paths from it.
+    """
+    from ruamel.yaml import YAML
+
+    script: dict[str, Any] = {"title": story.title}
+    if story.overview:
+        script["overview"] = story.overview
+    if story.cast:
+        script["cast"] = {character.name: _character(character, folder) for character in story.cast}
+    defaults = _defaults(story.defaults)
+    if defaults:
+        script["defaults"] = defaults
+    script["scenes"] = [_scene(scene, story.cast) for scene in story.scenes]
+
+    yaml = YAML()
+    yaml.width = 100
+    yaml.allow_unicode = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    out = io.StringIO()
+    yaml.dump(script, out)
+    return out.getvalue()
+
+
+def _character(character: Character, folder: Path | None) -> object:
+    if not character.references:
+        return character.description or {}
+    start = os.path.realpath(folder or Path())
+    references = [Path(os.path.relpath(path, start)).as_posix() for path in character.references]
+    return ({"description": character.description} if character.description else {}) | {"references": references}
+
+
+def _defaults(defaults: FilmDefaults) -> dict[str, object]:
+    said = {name: value for name in FilmDefaults.__dataclass_fields__ if (value := getattr(defaults, name)) is not None}
+    memory = {name: said.pop(name) for name in MemoryConfig.__dataclass_fields__ if name in said}
+    return said | ({"memory": memory} if memory else {})
+
+
+def _scene(scene: Scene, cast: tuple[Character, ...]) -> dict[str, object]:
+    shots = [_shot(shot, f"{scene.number:02d}-{position:02d}", cast) for position, shot in enumerate(scene.shots, 1)]
+    return ({"title": scene.title} if scene.title else {}) | {"shots": shots}
+
+
+def _shot(shot: Shot, usual_id: str, cast: tuple[Character, ...]) -> object:
+    fields: dict[str, object] = {"prompt": shot.prompt}
+    if not shot.cut:
+        fields["cut"] = False
+    if shot.id != usual_id:
+        fields["id"] = shot.id
+    for name in ("seed", "num_frames", "negative_prompt", "first_frame_prompt"):
+        value = getattr(shot, name)
+        if value is not None:
+            fields[name] = value
+    if shot.forget:
+        fields["forget"] = True
+    if shot.full_prompt == shot.prompt != weave(shot.prompt, cast)[0]:
+        fields["describe_cast"] = False
+    return shot.prompt if len(fields) == 1 else fields
