@@ -8,7 +8,8 @@ from typing import TypeVar
 import torch
 
 from storymem.errors import CheckpointError
-from storymem.models.weights import TensorInfo, WeightSource
+from storymem.models.gguf_files import GgufSource, keep_quantized
+from storymem.models.weights import RenamedSource, TensorInfo, WeightSource
 
 __all__ = ["check_fit", "fill", "make_empty"]
 
@@ -67,20 +68,23 @@ def _shortened(problems: list[str], most: int = 4) -> list[str]:
 
 def fill(
     model: M,
-    source: WeightSource,
+    source: RenamedSource,
     *,
     dtype: torch.dtype | None,
     device: torch.device | str = "cpu",
     keep_in_fp32: Iterable[str] = (),
+    quantized: bool = False,
 ) -> M:
     """Read every tensor of an empty module, check that each fits, and freeze the result in evaluation mode.
 
     Args:
         model: from `make_empty`.
         source: tensors under the model's names.
-        dtype: type of the weights; None keeps the file's (fp8 becomes bfloat16: it can be stored, not computed with).
+        dtype: type of the weights; None keeps the file's (but fp8 and quantized weights, which one cannot compute with,
+            become bfloat16).
         device: where the weights go.
         keep_in_fp32: names of modules that stay float32 whatever `dtype` says, as diffusers keeps them.
+        quantized: leave the quantized linear layers of a GGUF file quantized.
 
     Raises:
         CheckpointError: see `check_fit`.
@@ -89,14 +93,37 @@ def fill(
     check_fit(expected, source.infos, source)
     kept = set(keep_in_fp32)
     state: dict[str, torch.Tensor] = {}
+    if isinstance(source.source, GgufSource):
+        dtype = dtype or torch.bfloat16
+        if quantized:
+            state.update(keep_quantized(model, source, dtype=dtype, device=device, skip=kept))
+    read: dict[str, torch.Tensor] = {}  # by the name in the file: two names of one tensor share its memory
     for name in expected:
-        tensor = source.read(name)
-        target = dtype or (torch.bfloat16 if tensor.dtype in _STORAGE_ONLY else tensor.dtype)
-        if target != torch.float32 and kept.intersection(name.split(".")):
-            target = torch.float32
-        state[name] = tensor.to(device=device, dtype=target)
-    model.load_state_dict(state, strict=True, assign=True)
+        if name in state:
+            continue
+        original = source.original[name]
+        if original not in read:
+            tensor = source.read(name)
+            target = dtype or (torch.bfloat16 if tensor.dtype in _STORAGE_ONLY else tensor.dtype)
+            if kept.intersection(name.split(".")):
+                target = torch.float32
+            read[original] = tensor.to(device=device, dtype=target)
+        state[name] = read[original]
+    _assign(model, state)
     for name, buffer in model.named_buffers():
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, buffer.to(device))
     return model.requires_grad_(False).eval()
+
+
+def _assign(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put the tensors of `state` into `model`; one tensor under two names becomes one shared parameter."""
+    parameters: dict[int, torch.nn.Parameter] = {}
+    for name, tensor in state.items():
+        if isinstance(tensor, torch.nn.Parameter):  # already in its layer
+            continue
+        owner, _, leaf = name.rpartition(".")
+        parameter = parameters.setdefault(id(tensor), torch.nn.Parameter(tensor, requires_grad=False))
+        model.get_submodule(owner).register_parameter(leaf, parameter)
+    left = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    assert not left, f"never filled: {left[:3]}"

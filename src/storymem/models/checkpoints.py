@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,12 +68,14 @@ def load_components(
     device: torch.device | str = "cpu",
     only: Collection[str] | None = None,
     num_heads: int | None = None,
+    quantized: bool = True,
 ) -> Components:
     """Load a model.
 
     Args:
         folder: an original Wan2.2 folder or a diffusers folder; may be left out if every part is named by itself.
-        transformer: a file (`.safetensors` as ComfyUI ships it, `.gguf`) or folder instead of the folder's high-noise expert.
+        transformer: a file (`.safetensors` as ComfyUI ships it, `.gguf`) or folder instead of the folder's high-noise
+            expert.
         transformer_2: the same for the low-noise expert.
         vae: the same for the VAE.
         text_encoder: the same for the text encoder.
@@ -84,6 +86,8 @@ def load_components(
         device: where the weights go.
         only: component names (see `storymem.models.layouts.COMPONENTS`); None loads all.
         num_heads: attention heads of a single-file transformer whose width is no multiple of 128.
+        quantized: leave the weights of a GGUF transformer quantized in memory (LoRAs then go beside them as adapters);
+            False expands them while loading.
 
     Raises:
         ModelError: a part is missing, or the folder is of no known layout.
@@ -99,9 +103,11 @@ def load_components(
             loaded[name] = _load_tokenizer(part.path)
             files += sorted(path for path in part.path.iterdir() if path.is_file())
             continue
-        module, source, keep = prepare(name, part, num_heads=num_heads)
+        module, source = prepare(name, part, num_heads=num_heads)
         kind = vae_dtype if name == "vae" else dtype
-        loaded[name] = fill(module, source, dtype=kind, device=device, keep_in_fp32=keep(kind))
+        loaded[name] = fill(
+            module, source, dtype=kind, device=device, keep_in_fp32=_kept_in_fp32(name, kind), quantized=quantized
+        )
         files += source.files
     return Components(**loaded, boundary_ratio=_boundary_ratio(model, loaded), files=tuple(files))
 
@@ -115,57 +121,49 @@ def _boundary_ratio(model: ModelFiles, loaded: Mapping[str, Any]) -> float | Non
     return _BOUNDARY.get(experts[0].config.in_channels)
 
 
-KeepInFp32 = Callable[[torch.dtype | None], Collection[str]]
-
-
-def prepare(
-    name: str, part: ComponentFiles, *, num_heads: int | None = None
-) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+def prepare(name: str, part: ComponentFiles, *, num_heads: int | None = None) -> tuple[torch.nn.Module, RenamedSource]:
     """Build one component empty and open its weights, under the names the component has for them.
 
-    Returns:
-        the empty module, its weights, and a function of the dtype that names the modules to keep in float32.
+    Args:
+        name: `transformer`, `transformer_2`, `vae` or `text_encoder`.
+        part: where it lies.
+        num_heads: see `load_components`.
 
     Raises:
-        CheckpointError: the weights are not those of such a component.
+        ModelError: there are no weights where they should be.
+        CheckpointError: the weights are damaged, or not those of such a component.
     """
     source = open_weights(part.path)
-    if name in ("transformer", "transformer_2"):
-        return _prepare_transformer(part, source, num_heads)
     if name == "vae":
         return _prepare_vae(part, source)
-    return _prepare_text_encoder(part, source)
+    if name == "text_encoder":
+        return _prepare_text_encoder(part, source)
+    return _prepare_transformer(part, source, num_heads)
 
 
 def _prepare_transformer(
     part: ComponentFiles, source: WeightSource, num_heads: int | None
-) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+) -> tuple[torch.nn.Module, RenamedSource]:
     from diffusers import WanTransformer3DModel
 
     renamed = RenamedSource(source, transformer_names(source.infos))
     if part.style == "diffusers":
-        module = _from_config(WanTransformer3DModel, part)
-    else:
-        config = transformer_config(renamed.infos, source.path, config=part.config, num_heads=num_heads)
-        module = make_empty(lambda: WanTransformer3DModel(**config))
-    return module, renamed, lambda _: tuple(WanTransformer3DModel._keep_in_fp32_modules or ())
+        return _from_config(WanTransformer3DModel, part), renamed
+    config = transformer_config(renamed.infos, source.path, config=part.config, num_heads=num_heads)
+    return make_empty(lambda: WanTransformer3DModel(**config)), renamed
 
 
-def _prepare_vae(part: ComponentFiles, source: WeightSource) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+def _prepare_vae(part: ComponentFiles, source: WeightSource) -> tuple[torch.nn.Module, RenamedSource]:
     from diffusers import AutoencoderKLWan
 
     renamed = RenamedSource(source, vae_names(source.infos))
     if part.style == "diffusers":
-        module = _from_config(AutoencoderKLWan, part)
-    else:
-        config = vae_config(renamed.infos, source.path)
-        module = make_empty(lambda: AutoencoderKLWan(**config))
-    return module, renamed, lambda _: ()
+        return _from_config(AutoencoderKLWan, part), renamed
+    config = vae_config(renamed.infos, source.path)
+    return make_empty(lambda: AutoencoderKLWan(**config)), renamed
 
 
-def _prepare_text_encoder(
-    part: ComponentFiles, source: WeightSource
-) -> tuple[torch.nn.Module, WeightSource, KeepInFp32]:
+def _prepare_text_encoder(part: ComponentFiles, source: WeightSource) -> tuple[torch.nn.Module, RenamedSource]:
     from transformers import UMT5Config, UMT5EncoderModel
 
     renamed = RenamedSource(source, text_encoder_names(source.infos))
@@ -174,9 +172,17 @@ def _prepare_text_encoder(
         config = UMT5Config.from_dict(dict(part.config))
     else:
         config = UMT5Config(**text_encoder_config(renamed.infos, source.path))
-    module = make_empty(lambda: UMT5EncoderModel(config))
-    # transformers keeps the last linear of the feed-forward in float32 beside float16, whose range it can leave.
-    return module, renamed, lambda dtype: ("wo",) if dtype == torch.float16 else ()
+    return make_empty(lambda: UMT5EncoderModel(config)), renamed
+
+
+def _kept_in_fp32(name: str, dtype: torch.dtype | None) -> tuple[str, ...]:
+    """Modules of a component that diffusers and transformers themselves keep in float32."""
+    if name in ("transformer", "transformer_2"):
+        from diffusers import WanTransformer3DModel
+
+        return tuple(WanTransformer3DModel._keep_in_fp32_modules or ())
+    # The last linear of UMT5's feed-forward can leave the range of float16.
+    return ("wo",) if name == "text_encoder" and dtype == torch.float16 else ()
 
 
 def _from_config(cls: Any, part: ComponentFiles) -> torch.nn.Module:

@@ -78,8 +78,8 @@ def transformer_config(
         infos: shapes under diffusers' names.
         path: the file, for messages.
         config: the original ``config.json`` (``dim``, ``num_heads``, ...), if there is one.
-        num_heads: attention heads; the one number that no shape tells. Without it and without `config`, 128 channels per
-            head are assumed, as in every Wan model that was published.
+        num_heads: attention heads; the one number that no shape tells. Without it and without `config`, 128 channels
+            per head are assumed, as in every Wan model that was published.
 
     Raises:
         CheckpointError: the file is no Wan transformer, or contradicts its ``config.json``.
@@ -133,7 +133,7 @@ def transformer_config(
 
 
 def vae_names(keys: Iterable[str]) -> dict[str, str]:
-    """Map diffusers' names of `AutoencoderKLWan` to the names in a file (original, as ComfyUI has them, or diffusers')."""
+    """Map diffusers' names of `AutoencoderKLWan` to the names in a file (the original ones, or diffusers')."""
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
     bare = _without_prefix(keys, "decoder.conv1.weight")

@@ -34,8 +34,7 @@ class ComponentFiles:
 
     Attributes:
         path: a file of weights, or a folder that holds them (for the tokenizer: its folder).
-        style: ``original`` key names (or unknown ones: they are looked at), or ``diffusers`` with a ``config.json`` of its
-            class.
+        style: ``original``: the configuration is read off the weights; ``diffusers``: it is in ``config.json``.
         config: the ``config.json`` beside the weights, in its own vocabulary; empty if there is none.
     """
 
@@ -97,39 +96,28 @@ def find_model(
         if not path.exists():
             raise ModelError(f"{path}: there is no such file (asked for as {name}).")
         replaced[name] = _given(path)
+    # The second expert is the one part that not every model has.
+    expected = set(COMPONENTS) - {"transformer_2"}
     if folder is None:
         found = ModelFiles("files", {})
         looked = "no folder was given"
     elif not folder.is_dir():
-        raise ModelError(
-            f"{folder}: there is no such folder; `storymem models list` shows the models that have a name."
-        )
+        raise ModelError(f"{folder}: there is no such folder; `storymem models list` shows what has a name.")
     elif (folder / "model_index.json").is_file():
-        found = _diffusers(folder)
+        found, named = _diffusers(folder)
+        expected |= named
         looked = "model_index.json does not name it, or its folder is missing"
     else:
         found = _original(folder)
+        if any((folder / name).is_dir() for name in ("high_noise_model", "low_noise_model")):
+            expected.add("transformer_2")
         looked = _looked_for(folder)
     parts = {**found.parts, **replaced}
-    if not parts:
-        raise ModelError(
-            f"{folder}: not a folder of a model; looked for model_index.json (diffusers) and for high_noise_model/, "
-            "low_noise_model/, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth and google/umt5-xxl/ (original Wan2.2)."
-        )
-    missing = [name for name in wanted if name not in parts and (name != "transformer_2" or _has_two(found))]
+    missing = [name for name in wanted if name in expected and name not in parts]
     if missing:
         place = f"{folder}: " if folder else ""
         raise ModelError(f"{place}the model's {', '.join(missing)} cannot be found; {looked}.")
     return ModelFiles(found.layout, {n: parts[n] for n in wanted if n in parts}, found.boundary_ratio)
-
-
-def _has_two(model: ModelFiles) -> bool:
-    """Whether the low-noise expert must be there: the layouts of one expert leave no trace of a second."""
-    return model.layout == "original" and "transformer" in model.parts and not _single(model.parts["transformer"].path)
-
-
-def _single(path: Path) -> bool:
-    return path.name != "high_noise_model"
 
 
 def _given(path: Path) -> ComponentFiles:
@@ -163,27 +151,24 @@ def _original(folder: Path) -> ModelFiles:
 def _looked_for(folder: Path) -> str:
     there = sorted(entry.name for entry in folder.iterdir())[:8]
     return (
-        "looked for high_noise_model/, low_noise_model/, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth (each also as "
-        f".safetensors) and google/umt5-xxl/, and found {', '.join(there) or 'nothing'}"
+        "looked for a diffusers folder (model_index.json) and for the original layout (high_noise_model/, "
+        "low_noise_model/, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth, each also as .safetensors, and "
+        f"google/umt5-xxl/), and found {', '.join(there) or 'nothing'}"
     )
 
 
-def _diffusers(folder: Path) -> ModelFiles:
+def _diffusers(folder: Path) -> tuple[ModelFiles, set[str]]:
+    """The parts of a diffusers folder, and the names of those that its index says there are."""
     index = read_json(folder / "model_index.json")
     parts: dict[str, ComponentFiles] = {}
-    for name in COMPONENTS:
-        entry = index.get(name)
-        if not isinstance(entry, list) or entry[:1] == [None] or not (folder / name).is_dir():
-            continue
-        config_path = folder / name / "config.json"
-        if name != "tokenizer" and not config_path.is_file():
-            raise ModelError(f"{config_path}: missing, though model_index.json names {name}; download the model again.")
-        parts[name] = ComponentFiles(folder / name, "diffusers", {} if name == "tokenizer" else read_json(config_path))
+    named = {name for name in COMPONENTS if isinstance(index.get(name), list) and index[name][:1] != [None]}
+    for name in (name for name in COMPONENTS if name in named):
+        place = folder / name
+        if name == "tokenizer" and place.is_dir():
+            parts[name] = ComponentFiles(place, "diffusers")
+        elif (place / "config.json").is_file():
+            parts[name] = ComponentFiles(place, "diffusers", read_json(place / "config.json"))
+        elif place.is_dir():
+            raise ModelError(f"{place / 'config.json'}: missing; download the model again.")
     ratio = index.get("boundary_ratio")
-    # A second expert that the index names but the folder lacks is not "a model with one expert".
-    if isinstance(index.get("transformer_2"), list) and index["transformer_2"][:1] != [None]:
-        if "transformer_2" not in parts:
-            raise ModelError(
-                f"{folder / 'transformer_2'}: missing, though model_index.json names it; download the model again."
-            )
-    return ModelFiles("diffusers", parts, float(ratio) if isinstance(ratio, int | float) else None)
+    return ModelFiles("diffusers", parts, float(ratio) if isinstance(ratio, int | float) else None), named

@@ -1,8 +1,8 @@
 """Putting LoRAs on a transformer: merged into its weights, or beside them as adapters.
 
-*Merging* costs nothing while sampling and cannot be undone. *Adapters* (PEFT) leave the weights alone: they can be weighted
-anew, switched off, trained, and they work on quantized weights. Either way nothing is changed before everything was found
-to fit, and a key that fits nothing is an error that names it.
+*Merging* costs nothing while sampling and cannot be undone. *Adapters* (PEFT) leave the weights alone: they can be
+weighted anew, switched off, trained, and they work on quantized weights. Either way nothing is changed before all of it
+was found to fit, and a key that fits nothing is an error that names it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = [
     "LoraPair",
     "LoraReport",
     "add_adapter",
+    "apply_lora",
     "load_lora",
     "merge_lora",
 ]
@@ -39,12 +40,28 @@ class LoraReport:
         parameters: norms and biases that a full difference was added to.
         scales: the different scales at weight 1, ascending: ``alpha / sqrt(rank)`` or ``alpha / rank``.
         weight: the weight it was applied with.
+        merged: whether it is part of the weights now, or beside them as an adapter.
     """
 
     modules: tuple[str, ...]
     parameters: tuple[str, ...]
     scales: tuple[float, ...]
     weight: float
+    merged: bool
+
+
+def apply_lora(transformer: WanTransformer3DModel, lora: Lora, *, name: str, weight: float = 1.0) -> LoraReport:
+    """Merge a LoRA where that is possible, and put it beside the weights as an adapter called `name` where it is not.
+
+    It is not possible on quantized weights, nor on a transformer that has an adapter already.
+
+    Raises:
+        CheckpointError: a module is not in the transformer or of another shape; names the key.
+    """
+    _check(transformer, lora)
+    if all(_is_plain(transformer.get_submodule(module)) for module in lora.layers):
+        return merge_lora(transformer, lora, weight)
+    return add_adapter(transformer, lora, name, weight)
 
 
 @torch.no_grad()
@@ -67,8 +84,8 @@ def merge_lora(transformer: WanTransformer3DModel, lora: Lora, weight: float = 1
         linear = transformer.get_submodule(module)
         if not _is_plain(linear):
             raise ModelError(
-                f"{lora.path}: cannot be merged, because {module} is quantized; put it on as an adapter, or load the "
-                "transformer dequantized."
+                f"{lora.path}: cannot be merged: {module} is quantized or has an adapter; put it on as an adapter, "
+                "or load the transformer with its weights expanded."
             )
     for module, layer in lora.layers.items():
         parameter = transformer.get_submodule(module).weight
@@ -78,7 +95,7 @@ def merge_lora(transformer: WanTransformer3DModel, lora: Lora, weight: float = 1
         summed = torch.addmm(parameter.to(torch.float32), up, down, alpha=weight * lora.scale(module))
         parameter.data = summed.to(parameter.dtype)
     _add_deltas(transformer, lora, weight)
-    return _report(lora, weight)
+    return _report(lora, weight, merged=True)
 
 
 @torch.no_grad()
@@ -112,11 +129,11 @@ def add_adapter(transformer: WanTransformer3DModel, lora: Lora, name: str, weigh
     first = next(iter(lora.layers))
     config = LoraConfig(
         r=ranks[first],
-        lora_alpha=alphas[first],  # type: ignore[arg-type]  # declared int, used as a number
+        lora_alpha=alphas[first],
         use_rslora=lora.rslora,
         target_modules=list(lora.layers),
         rank_pattern={module: rank for module, rank in ranks.items() if rank != ranks[first]},
-        alpha_pattern={module: alpha for module, alpha in alphas.items() if alpha != alphas[first]},  # type: ignore[misc]
+        alpha_pattern={module: alpha for module, alpha in alphas.items() if alpha != alphas[first]},
         init_lora_weights=False,
     )
     transformer.add_adapter(config, adapter_name=name)
@@ -129,11 +146,13 @@ def add_adapter(transformer: WanTransformer3DModel, lora: Lora, name: str, weigh
             parameter.requires_grad_(False)
     transformer.set_adapters([*before, name], [*before.values(), weight])
     _add_deltas(transformer, lora, weight)
-    return _report(lora, weight)
+    return _report(lora, weight, merged=False)
 
 
 def _is_plain(linear: torch.nn.Module) -> bool:
     """Whether the layer's weight is an ordinary tensor that can be added to, and no adapter sits on it."""
+    if not isinstance(linear, torch.nn.Linear):  # PEFT's layers are not
+        return False
     weight = linear.weight
     return type(weight) is torch.nn.Parameter and weight.dtype.is_floating_point and weight.dtype.itemsize > 1
 
@@ -168,8 +187,8 @@ def _check(transformer: torch.nn.Module, lora: Lora) -> None:
         needed = (linear.out_features, linear.in_features)
         if (layer.up.shape[0], layer.down.shape[1]) != needed:
             raise CheckpointError(
-                f"{lora.path}: {layer.key} changes a layer of {layer.up.shape[0]} x {layer.down.shape[1]}, but {module} of the "
-                f"transformer is {needed[0]} x {needed[1]}: the LoRA is for another model; nothing was applied."
+                f"{lora.path}: {layer.key} is for a layer of {layer.up.shape[0]} x {layer.down.shape[1]}, but {module} "
+                f"of the transformer is {needed[0]} x {needed[1]}: the LoRA is for another model; nothing was applied."
             )
     for name, delta in lora.deltas.items():
         if delta.shape != parameters[name].shape:
@@ -192,6 +211,6 @@ def _add_deltas(transformer: torch.nn.Module, lora: Lora, weight: float) -> None
         parameter.data = (parameter.to(torch.float32) + difference).to(parameter.dtype)
 
 
-def _report(lora: Lora, weight: float) -> LoraReport:
+def _report(lora: Lora, weight: float, *, merged: bool) -> LoraReport:
     scales = sorted({round(lora.scale(module), 6) for module in lora.layers})
-    return LoraReport(tuple(lora.layers), tuple(lora.deltas), tuple(scales), weight)
+    return LoraReport(tuple(lora.layers), tuple(lora.deltas), tuple(scales), weight, merged)

@@ -193,11 +193,8 @@ def _settings(source: WeightSource) -> dict[str, Any]:
         found = {str(name).removeprefix("transformer."): value for name, value in found.items()}
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{source.path}: the settings noted with it are not readable ({error}).") from error
-    for name in ("rank_pattern", "alpha_pattern"):
-        if found.get(name) and name == "alpha_pattern":
-            raise CheckpointError(
-                f"{source.path}: has an alpha per layer (alpha_pattern), which is not read; merge it first."
-            )
+    if found.get("alpha_pattern"):
+        raise CheckpointError(f"{source.path}: notes alpha_pattern, an alpha per layer, which is not read.")
     return {name: found[name] for name in ("lora_alpha", "use_rslora") if found.get(name) is not None}
 
 
@@ -233,8 +230,8 @@ def _collect(
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise CheckpointError(
-            f"{source.path}: {', '.join(strange[:3])}{more} fit no LoRA of a Wan transformer; nothing was applied. Known are "
-            "lora_A/lora_B or lora_down/lora_up weights, alpha, diff and diff_b."
+            f"{source.path}: {', '.join(strange[:3])}{more} fit no LoRA of a Wan transformer; nothing was applied. "
+            "Known are lora_A/lora_B or lora_down/lora_up weights, alpha, diff and diff_b."
         )
     layers: dict[str, LoraLayer] = {}
     deltas: dict[str, torch.Tensor] = {}

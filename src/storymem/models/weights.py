@@ -1,8 +1,8 @@
 """Files of weights, read one tensor at a time.
 
-A `WeightSource` knows the name, shape and type of every tensor before any of them is read, so that a model can be checked
-against a file without loading it, and loaded without ever holding it twice. Everything is memory-mapped where the format
-allows it. No pickle is ever run: `.pth` files are read with ``weights_only=True``.
+A `WeightSource` knows the name, shape and type of every tensor before any of them is read, so that a model can be
+checked against a file without loading it, and loaded without ever holding it twice. Everything is memory-mapped where
+the format allows it. No pickle is ever run: `.pth` files are read with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """What a file says about one tensor: its shape and its type, as the file names it (``F32``, ``torch.bfloat16``, ``Q8_0``)."""
+    """What a file says about one tensor.
+
+    Attributes:
+        shape: in PyTorch's order.
+        dtype: its type as the file names it: ``F32``, ``torch.bfloat16``, ``Q8_0``.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -67,7 +72,7 @@ class SafetensorsSource(WeightSource):
         self.path = path
         self.files = (path,)
         try:
-            self._handle = safe_open(path, framework="pt", device="cpu")
+            self._handle: Any = safe_open(path, framework="pt", device="cpu")
             slices = {name: self._handle.get_slice(name) for name in self._handle.keys()}  # noqa: SIM118 - no mapping
             self.metadata = dict(self._handle.metadata() or {})
         except (SafetensorError, OSError) as error:
@@ -122,7 +127,7 @@ class ShardedSource(WeightSource):
 
 
 class PickledSource(WeightSource):
-    """A `.pth`, `.pt` or `.bin` file written by `torch.save`, read with ``weights_only=True``: tensors only, no code."""
+    """A `.pth`, `.pt` or `.bin` file of `torch.save`, read with ``weights_only=True``: tensors only, no code."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -177,12 +182,13 @@ class RenamedSource(WeightSource):
         self.path = source.path
         self.files = source.files
         self.original = dict(names)
-        self._source = source
+        self.source = source
+        self.metadata = source.metadata
         self.infos = {new: source.infos[old] for new, old in names.items()}
 
     def read(self, name: str) -> torch.Tensor:
         """See `WeightSource.read`."""
-        return self._source.read(self.original[name])
+        return self.source.read(self.original[name])
 
 
 def open_weights(path: Path) -> WeightSource:
