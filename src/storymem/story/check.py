@@ -82,9 +82,8 @@ class TextOrFields(Form):
         if isinstance(data, dict) and len(data) == 1:
             name, rest = next(iter(data.items()))
             if isinstance(rest, str) and name not in cls.model_fields and not _close_to(name, cls.model_fields):
-                text = shorten(f"{name}: {rest}")
                 raise refuse(
-                    f"found a text with a colon in it, which must be in quotes, or the unknown field of '{text}'"
+                    f"found '{shorten(f'{name}: {rest}')}', which is no field of ours; if it is a text, put it in quotes"
                 )
         return {cls.main_field(): data} if isinstance(data, str) else data
 
@@ -162,14 +161,20 @@ def validated(form: type[FormT], data: object, mistakes: Mistakes) -> FormT | No
     try:
         return form.model_validate(data)
     except ValidationError as error:
-        for details in error.errors(include_url=False):
+        findings = error.errors(include_url=False)
+        misspelt = {
+            (*found["loc"][:-1], _close_to(str(found["loc"][-1]), _form_at(form, found["loc"][:-1]).model_fields))
+            for found in findings
+            if found["type"] == "extra_forbidden"
+        }
+        for details in findings:
             if (details["input"] is None and details["type"] != "missing") or details["type"] == "string_unicode":
                 continue  # the reader has already said what is wrong there
             path = details["loc"]
-            if path and details["type"] == "missing":
-                mistakes.add(path, f"is missing; {_wanted(form, path)}")
-            else:
+            if details["type"] != "missing":
                 mistakes.add(path, _message(form, details))
+            elif path not in misspelt:  # a misspelt field is one mistake, not an unknown one and a missing one
+                mistakes.add(path, f"is missing; {_wanted(form, path)}")
         return None
 
 

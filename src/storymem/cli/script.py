@@ -1,0 +1,187 @@
+"""`storymem script`: check scripts, start a new one, turn ST-Bench into YAML, print the JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from storymem.errors import Problem, ScriptError, StorageError
+from storymem.settings import SamplingConfig
+from storymem.story import DEFAULT_FPS, ScriptForm, Story, load_story
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Check, start and convert story scripts.", no_args_is_help=True)
+
+
+class Form(StrEnum):
+    """The forms of a script, as an option."""
+
+    YAML = "yaml"
+    ST_BENCH = "st-bench"
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scripts: .yaml, .yml, .json or .json5.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with an entry for each file.")] = False,
+) -> None:
+    """Read scripts and say what is in them, or every mistake: file, line, field, what was found, what is allowed."""
+    reports, failed = [], False
+    for file in files:
+        try:
+            story = load_story(file)
+        except ScriptError as error:
+            failed = True
+            reports.append({"file": str(file), "ok": False, "problems": [_problem(item) for item in error.problems]})
+            if not as_json:
+                typer.echo("\n".join(error.lines()), err=True)
+            continue
+        reports.append({"file": str(file), "ok": True, "problems": [], **_summary(story)})
+        if not as_json:
+            typer.echo(_friendly(file, story))
+    if as_json:
+        typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def new(
+    file: Annotated[Path, typer.Argument(help="The script to write; - prints it.")] = Path("film.yaml"),
+    title: Annotated[str, typer.Option(help="The title of the film.")] = "A Walk by the Sea",
+    form: Annotated[
+        Form | None, typer.Option(help="How it is written; the file's ending says it if this does not.")
+    ] = None,
+) -> None:
+    """Write a script to start from, with every field explained. An existing file is never overwritten."""
+    from storymem.story.template import new_script
+
+    chosen, comments = _form_of(file, form)
+    text = new_script(title, chosen, comments=comments)
+    if str(file) == "-":
+        typer.echo(text, nl=False)
+        return
+    _write_new(file, text)
+    typer.echo(f"Wrote {file}. Change it as you like, then: storymem generate {file} -o {file.with_suffix('').name}")
+
+
+@app.command()
+def convert(
+    script: Annotated[Path, typer.Argument(help="The script to read, in either form.")],
+    out: Annotated[Path, typer.Argument(help="The YAML file to write.")],
+) -> None:
+    """Turn a script, such as one of ST-Bench, into StoryMem's YAML form. An existing file is never overwritten."""
+    from storymem.story.write import dump_story
+
+    if out.suffix.lower() not in (".yaml", ".yml"):
+        raise ScriptError(str(out), [Problem("", "the name of a YAML script ends in .yaml or .yml")])
+    story = load_story(script)
+    _write_new(out, dump_story(story, out.parent))
+    typer.echo(f"Wrote {out}: {len(story.shots)} shots.")
+
+
+@app.command()
+def schema(
+    form: Annotated[Form, typer.Option(help="Of which form.")] = Form.YAML,
+) -> None:
+    """Print the JSON Schema of a script, with which editors complete and check fields as you type."""
+    from storymem.story.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(_literal(form)), indent=2, ensure_ascii=False))
+
+
+def _literal(form: Form) -> ScriptForm:
+    return "yaml" if form is Form.YAML else "st-bench"
+
+
+def _form_of(file: Path, form: Form | None) -> tuple[ScriptForm, bool]:
+    """The form to write `file` in, and whether it may have comments: plain JSON has none."""
+    ending = file.suffix.lower()
+    by_ending: ScriptForm | None = {".yaml": "yaml", ".yml": "yaml", ".json": "st-bench", ".json5": "st-bench"}.get(
+        ending
+    )  # type: ignore[assignment]
+    if str(file) == "-":
+        by_ending = _literal(form or Form.YAML)
+    if by_ending is None or (form is not None and by_ending != _literal(form)):
+        wanted = ".yaml or .yml" if form is Form.YAML else ".json or .json5" if form else ".yaml, .yml, .json or .json5"
+        raise ScriptError(str(file), [Problem("", f"the name of such a script ends in {wanted}")])
+    return by_ending, ending != ".json"
+
+
+def _write_new(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+    except FileExistsError:
+        raise ScriptError(str(file), [Problem("", "exists and is not overwritten; choose another name")]) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ScriptError(str(file), [Problem("", f"there is no folder {file.parent}; make it first")]) from None
+    except OSError as error:
+        raise StorageError(file, error) from error
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {"line": problem.line, "field": problem.field, "message": problem.message}
+
+
+def _summary(story: Story) -> dict[str, object]:
+    """What the story is, with every number that the script or the defaults give."""
+    fps = story.defaults.fps or DEFAULT_FPS
+    usual = story.defaults.num_frames or SamplingConfig().num_frames
+    shots = [
+        {
+            "id": shot.id,
+            "scene": shot.scene,
+            "cut": shot.cut,
+            "seconds": round((shot.num_frames or usual) / fps, 3),
+            "num_frames": shot.num_frames or usual,
+            "characters": list(shot.characters),
+            "prompt": shot.full_prompt,
+        }
+        for shot in story.shots
+    ]
+    return {
+        "title": story.title,
+        "scenes": len(story.scenes),
+        "fps": fps,
+        # A continuing shot begins with a frame of the one before, which the film shows once.
+        "seconds": round(sum((shot.num_frames or usual) - (not shot.cut) for shot in story.shots) / fps, 3),
+        "cast": [
+            {"name": character.name, "references": [str(path) for path in character.references]}
+            for character in story.cast
+        ],
+        "shots": shots,
+    }
+
+
+def _friendly(file: Path, story: Story) -> str:
+    summary = _summary(story)
+    size = f"{_count(len(story.scenes), 'scene')}, {_count(len(story.shots), 'shot')}"
+    lines = [f"{file}: {story.title}", f"  {size}, about {summary['seconds']:.1f} seconds"]
+    if story.cast:
+        members = []
+        for character in story.cast:
+            pictures = len(character.references)
+            members.append(character.name + (f" ({_count(pictures, 'picture')})" if pictures else ""))
+        lines.append(f"  cast: {', '.join(members)}")
+    usual = story.defaults.num_frames or SamplingConfig().num_frames
+    fps = story.defaults.fps or DEFAULT_FPS
+    width = max(len(shot.id) for shot in story.shots)
+    for scene in story.scenes:
+        lines.append(f"  scene {scene.number}" + (f": {scene.title}" if scene.title else ""))
+        for shot in scene.shots:
+            start = "cut      " if shot.cut else "continues"
+            seconds = (shot.num_frames or usual) / fps
+            prompt = " ".join(shot.prompt.split())
+            prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
+            lines.append(f"    {shot.id:{width}}  {start}  {seconds:4.1f} s  {prompt}")
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
