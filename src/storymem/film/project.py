@@ -1,0 +1,325 @@
+"""The folder of a film: opening it to look, and to work in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from storymem.errors import FilmDamagedError, FilmError
+from storymem.film.lock import HOLDER, LOCK, locked
+from storymem.film.manifest import (
+    FilmSettings,
+    KeptTake,
+    Manifest,
+    Override,
+    read_manifest,
+    shot_seed,
+    write_manifest,
+)
+from storymem.film.references import ReferenceStore, read_references, reference_labels
+from storymem.film.storage import TEMPORARY, hash_file, make_folder, remove_file, replace_file, sweep
+from storymem.film.takes import KEY_LENGTH, Take, TakeStore
+from storymem.film.tools import Tools
+from storymem.memory.bank import Keyframe, MemoryPolicy
+from storymem.story.model import Story
+
+__all__ = ["Film"]
+
+MANIFEST = "film.json"
+TAKES = "takes"
+REFERENCES = "references"
+
+
+class Film:
+    """A film's folder with what `film.json` says.
+
+    `Film.open` is for looking and needs no lock. `Film.begin` and `Film.work` hold the lock for their block; only there
+    may the film be changed.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, *, writable: bool = False) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.takes = TakeStore(folder / TAKES)
+        self.references = ReferenceStore(folder / REFERENCES)
+        self._writable = writable
+
+    @classmethod
+    def open(cls, folder: Path) -> Film:
+        """The film in a folder, to look at; another process may be working in it.
+
+        Raises:
+            FilmError: there is none, or a newer storymem made it.
+            FilmDamagedError: `film.json` is not as it was written.
+        """
+        return cls(folder, _load(folder))
+
+    @classmethod
+    @contextmanager
+    def work(cls, folder: Path) -> Iterator[Film]:
+        """The film in a folder, to change it, for one block.
+
+        Raises:
+            FilmLockedError: another process is working in it.
+            FilmError: there is none, a newer storymem made it, or it may not be written to.
+            FilmDamagedError: `film.json` is not as it was written.
+            StorageError: the system refused a write.
+        """
+        _load(folder)  # a folder without a film gets no lock file
+        with locked(folder):
+            film = cls(folder, _load(folder), writable=True)
+            film._sweep()
+            try:
+                yield film
+            finally:
+                film._writable = False
+
+    @classmethod
+    @contextmanager
+    def begin(
+        cls,
+        folder: Path,
+        *,
+        story: Story,
+        script: bytes,
+        settings: FilmSettings,
+        tools: Tools,
+        adopt_settings: bool = False,
+    ) -> Iterator[Film]:
+        """The film of a story in a folder, begun or gone on with, to change it, for one block.
+
+        Args:
+            folder: made if it is missing.
+            story: what the film is to show. A new version of the script is taken over; the plan says what that made
+                stale.
+            script: the content of the script's file, kept as it is.
+            settings: of the film.
+            tools: what makes it.
+            adopt_settings: go on with these settings and tools though the film was made with others. Without it, that
+                is an error, so that a film is never mixed by accident.
+
+        Raises:
+            FilmLockedError: another process is working in it.
+            FilmError: the folder has other things in it, may not be written to, a newer storymem made the film, or
+                it was made with other settings.
+            FilmDamagedError: `film.json` is not as it was written.
+            MediaError: a reference image cannot be read.
+            StorageError: the system refused a write.
+        """
+        _check_folder(folder)
+        make_folder(folder)
+        with locked(folder):
+            sweep(folder)
+            film = cls._take_over(folder, story, script, settings, tools, adopt_settings=adopt_settings)
+            film._sweep()
+            try:
+                yield film
+            finally:
+                film._writable = False
+
+    @classmethod
+    def _take_over(
+        cls, folder: Path, story: Story, script: bytes, settings: FilmSettings, tools: Tools, *, adopt_settings: bool
+    ) -> Film:
+        facts = tools.facts(settings.memory)
+        suffix = story.source.suffix if story.source is not None and story.source.suffix else ".yaml"
+        asked = Manifest(story, f"script{suffix}", hashlib.sha256(script).hexdigest(), settings, facts)
+        # Through the file's form and back: what is compared and used is what a later process will read.
+        asked = read_manifest(write_manifest(asked), folder / MANIFEST)
+        new = not (folder / MANIFEST).exists()
+        film = cls(folder, asked if new else _load(folder), writable=True)
+        before = film.manifest
+        differences = before.differences(asked.settings, asked.tools)
+        if differences and before.chosen and not adopt_settings:
+            raise FilmError(
+                f"{folder}: this film was made with {'; '.join(differences)}: leave these options away to go on with "
+                "the film's own settings, add --remake to make it again with the new ones, or choose another folder."
+            )
+        policy = MemoryPolicy.from_config(asked.settings.memory, pinned=before.pinned, banned=before.banned)
+        references = film._keep_references(asked.story, asked.settings, tools)
+        if references is not None:
+            policy.start(film.references.load(references))  # says so if there are more than the memory has places
+        adopted = before.adopt(asked.story, settings=asked.settings, tools=asked.tools, references=references)
+        film.save(replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256))
+        film._keep_script(script)
+        if before.script_name != asked.script_name:
+            remove_file(folder / before.script_name)
+        return film
+
+    def _keep_references(self, story: Story, settings: FilmSettings, tools: Tools) -> str | None:
+        """The key of the kept set of the story's reference images; the kept ones serve if originals are gone."""
+        if not story.references:
+            return None
+        known = self.manifest.references
+        if known is not None and not all(path.is_file() for path in story.references):
+            kept = self.references.load(known)
+            if tuple(keyframe.label for keyframe in kept) == reference_labels(story):
+                return known
+        images = read_references(story, settings.sampling.width, settings.sampling.height)
+        return self.references.keep(images, tools.encoder)
+
+    def _keep_script(self, script: bytes) -> None:
+        path = self.folder / self.manifest.script_name
+        try:
+            whole = hash_file(path) == self.manifest.script_sha256
+        except OSError:
+            whole = False
+        if not whole:
+            replace_file(path, script)
+
+    def _sweep(self) -> None:
+        sweep(self.folder)
+        self.references.sweep()
+        self.takes.sweep({*(shot.id for shot in self.manifest.story.shots), *self.manifest.kept})
+
+    def save(self, manifest: Manifest) -> None:
+        """Replace `film.json`, if it changes; afterwards the new one is on the disk.
+
+        Raises:
+            StorageError: the system refused it; the old one is still valid.
+        """
+        assert self._writable, "a film is changed only inside Film.begin or Film.work"
+        path = self.folder / MANIFEST
+        data = write_manifest(manifest)
+        if not path.exists() or path.read_bytes() != data:
+            replace_file(path, data)
+        self.manifest = read_manifest(data, path)
+
+    @property
+    def policy(self) -> MemoryPolicy:
+        """How the memory goes on from shot to shot."""
+        manifest = self.manifest
+        return MemoryPolicy.from_config(manifest.settings.memory, pinned=manifest.pinned, banned=manifest.banned)
+
+    def reference_keyframes(self) -> tuple[Keyframe, ...]:
+        """The cast's reference images.
+
+        Raises:
+            FilmDamagedError: they are missing or not as they were written.
+        """
+        key = self.manifest.references
+        return () if key is None else self.references.load(key)
+
+    def chosen_take(self, shot_id: str, *, verify: bool = False) -> Take | None:
+        """The take of a shot that is in the film; None if none is, or if it is gone.
+
+        Args:
+            shot_id: the shot.
+            verify: read every byte of it.
+
+        Raises:
+            FilmDamagedError: it is not as it was written.
+        """
+        key = self.manifest.chosen.get(shot_id)
+        return None if key is None else self.takes.find(shot_id, key, verify=verify)
+
+    def seed_of(self, shot_id: str) -> int:
+        """The seed that the shot's next take has: a retake's, or the script's, or the one that follows from its id."""
+        override = self.manifest.overrides.get(shot_id, Override())
+        if override.seed is not None:
+            return override.seed
+        return self._own_seed(shot_id)
+
+    def prompt_of(self, shot_id: str) -> tuple[str, str]:
+        """The prompt that the shot's next take has: as written, and with the cast woven in."""
+        shot = self.manifest.shot(shot_id)
+        override = self.manifest.overrides.get(shot_id, Override())
+        if override.prompt is None:
+            return shot.prompt, shot.full_prompt
+        from storymem.story.cast import weave
+
+        return override.prompt, weave(override.prompt, self.manifest.story.cast)[0]
+
+    def choose(self, shot_id: str, key: str) -> Take:
+        """Put another kept take of a shot into the film, with the prompt and the seed that it was made from.
+
+        Args:
+            shot_id: the shot.
+            key: the beginning of the take's key.
+
+        Raises:
+            FilmError: no take of this shot has such a key, or more than one has.
+            FilmDamagedError: the take is not as it was written.
+            StorageError: the system refused a write.
+        """
+        take = self._kept_take(shot_id, key)
+        shot = self.manifest.shot(shot_id)
+        recipe = take.record.recipe
+        override = Override(
+            seed=None if recipe.seed == self._own_seed(shot_id) else recipe.seed,
+            prompt=None if take.record.prompt == shot.prompt else take.record.prompt,
+            retakes=self.manifest.overrides.get(shot_id, Override()).retakes,
+        )
+        self.save(self.manifest.with_take(shot_id, KeptTake(take.key, recipe.seed), override))
+        return take
+
+    def _own_seed(self, shot_id: str) -> int:
+        shot = self.manifest.shot(shot_id)
+        return shot.seed if shot.seed is not None else shot_seed(self.manifest.settings.seed, shot_id)
+
+    def _kept_take(self, shot_id: str, key: str) -> Take:
+        self.manifest.shot(shot_id)
+        kept = [take.key for take in self.manifest.kept.get(shot_id, ())]
+        fitting = [full for full in kept if full.startswith(key)] if key else []
+        if len(fitting) > 1:
+            raise FilmError(f"{len(fitting)} takes of shot {shot_id} begin with {key!r}: give more of the key.")
+        take = None
+        if fitting:
+            take = self.takes.find(shot_id, fitting[0], verify=True)
+            if take is None:
+                raise FilmDamagedError(
+                    f"The take {key} of shot {shot_id} is no longer in {self.takes.folder}: choose another."
+                )
+        elif len(key) == KEY_LENGTH:  # the name of its folder, where film.json was lost
+            take = self.takes.find_named(shot_id, key)
+        if take is None:
+            known = ", ".join(full[:KEY_LENGTH] for full in kept) or "none"
+            raise FilmError(f"Shot {shot_id} has no take {key!r}; its takes are: {known}.")
+        return take
+
+    def pin(self, keyframes: Iterable[str] = (), *, ban: Iterable[str] = (), free: Iterable[str] = ()) -> None:
+        """Pin keyframes (they always stay in the memory), ban some (they never enter it), or free them of either.
+
+        Raises:
+            SettingsError: more are pinned than the memory has places, or one is pinned and banned.
+            StorageError: the system refused a write.
+        """
+        pins, bans, freed = set(keyframes), set(ban), set(free)
+        pinned = tuple(sorted((set(self.manifest.pinned) | pins) - bans - freed | (pins & bans)))
+        banned = tuple(sorted((set(self.manifest.banned) | bans) - pins - freed | (pins & bans)))
+        MemoryPolicy.from_config(self.manifest.settings.memory, pinned=pinned, banned=banned)
+        self.save(replace(self.manifest, pinned=pinned, banned=banned))
+
+
+def _check_folder(folder: Path) -> None:
+    """A new film goes into a new or empty folder; nobody's other files are mixed with it."""
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise FilmError(f"{folder}: is a file: choose a folder for the film.")
+        if not folder.is_dir() or (folder / MANIFEST).exists():
+            return
+        # What a film that lost its film.json has, or one that was killed before it had one.
+        ours = {LOCK, HOLDER, TAKES, REFERENCES, "script.yaml", "script.yml", "script.json", "script.json5"}
+        foreign = [entry.name for entry in folder.iterdir() if entry.name not in ours]
+    except OSError as error:
+        raise FilmError(
+            f"{folder}: cannot be read ({error.strerror}): choose another folder or mend its rights."
+        ) from error
+    foreign = sorted(name for name in foreign if not name.startswith(TEMPORARY))
+    if foreign:
+        raise FilmError(f"{folder}: has other things in it, such as {foreign[0]!r}: choose a new or empty folder.")
+
+
+def _load(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        return read_manifest(path.read_bytes(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FilmError(
+            f"{folder}: there is no film in this folder: make one with `storymem generate SCRIPT -o {folder}`."
+        ) from None
+    except OSError as error:
+        raise FilmError(f"{path}: cannot be read ({error.strerror}): mend its rights or the disk.") from error
