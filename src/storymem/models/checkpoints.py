@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Components:
         text_encoder: UMT5 encoder.
         tokenizer: its tokenizer.
         boundary_ratio: where the experts change; None for a model with one expert.
-        files: every file of weights that was read, for `storymem.models.fingerprint.model_identity`.
+        files: component name → the files that were read.
     """
 
     transformer: WanTransformer3DModel | None = None
@@ -52,7 +52,7 @@ class Components:
     text_encoder: UMT5EncoderModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
     boundary_ratio: float | None = None
-    files: tuple[Path, ...] = ()
+    files: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def load_components(
@@ -97,19 +97,19 @@ def load_components(
     given |= {"text_encoder": text_encoder, "tokenizer": tokenizer}
     model = find_model(folder, files={name: path for name, path in given.items() if path is not None}, only=only)
     loaded: dict[str, Any] = {}
-    files: list[Path] = []
+    files: dict[str, tuple[Path, ...]] = {}
     for name, part in model.parts.items():
         if name == "tokenizer":
             loaded[name] = _load_tokenizer(part.path)
-            files += sorted(path for path in part.path.iterdir() if path.is_file())
+            files[name] = tuple(sorted(path for path in part.path.iterdir() if path.is_file()))
             continue
         module, source = prepare(name, part, num_heads=num_heads)
         kind = vae_dtype if name == "vae" else dtype
         loaded[name] = fill(
             module, source, dtype=kind, device=device, keep_in_fp32=_kept_in_fp32(name, kind), quantized=quantized
         )
-        files += source.files
-    return Components(**loaded, boundary_ratio=_boundary_ratio(model, loaded), files=tuple(files))
+        files[name] = source.files
+    return Components(**loaded, boundary_ratio=_boundary_ratio(model, loaded), files=files)
 
 
 def _boundary_ratio(model: ModelFiles, loaded: Mapping[str, Any]) -> float | None:

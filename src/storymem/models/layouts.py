@@ -11,6 +11,7 @@ Three ways to say what a model is:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,18 @@ from typing import Any, Literal
 
 from storymem.errors import CheckpointError, ModelError
 
-__all__ = ["COMPONENTS", "ComponentFiles", "ModelFiles", "find_model", "read_json"]
+__all__ = [
+    "COMPONENTS",
+    "ComponentFiles",
+    "Expert",
+    "ModelFiles",
+    "find_lora",
+    "find_model",
+    "read_json",
+    "weights_in",
+]
+
+Expert = Literal["high", "low"]
 
 COMPONENTS = ("transformer", "transformer_2", "vae", "text_encoder", "tokenizer")
 """Names of a model's components, as diffusers has them: `transformer` is the high-noise expert."""
@@ -26,6 +38,7 @@ COMPONENTS = ("transformer", "transformer_2", "vae", "text_encoder", "tokenizer"
 _VAE_FILES = ("Wan2.1_VAE.safetensors", "Wan2.1_VAE.pth")
 _TEXT_ENCODER_FILES = ("models_t5_umt5-xxl-enc-bf16.safetensors", "models_t5_umt5-xxl-enc-bf16.pth")
 _TOKENIZER_FOLDERS = ("google/umt5-xxl",)
+_LORA_TYPES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +185,84 @@ def _diffusers(folder: Path) -> tuple[ModelFiles, set[str]]:
             raise ModelError(f"{place / 'config.json'}: missing; download the model again.")
     ratio = index.get("boundary_ratio")
     return ModelFiles("diffusers", parts, float(ratio) if isinstance(ratio, int | float) else None), named
+
+
+def weights_in(path: Path) -> tuple[Path, ...]:
+    """The files of the weights at `path`: itself, or the one set in a folder; an index comes before its shards.
+
+    Raises:
+        ModelError: the folder has no weights.
+        CheckpointError: the index of shards is damaged, or names a shard that is elsewhere or missing.
+    """
+    if path.is_dir():
+        path = _one_in(path)
+    if not path.name.endswith(".safetensors.index.json"):
+        return (path,)
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise CheckpointError(f"{path}: is no index of shards, for it has no weight_map; download it again.")
+    shards = []
+    for name in sorted({str(file) for file in weight_map.values()}):
+        if Path(name).name != name:
+            raise CheckpointError(f"{path}: names the shard {name!r}; shards must lie beside the index.")
+        if not (path.parent / name).is_file():
+            raise CheckpointError(
+                f"{path.parent / name}: this shard is missing, though {path.name} names it; download it."
+            )
+        shards.append(path.parent / name)
+    return (path, *shards)
+
+
+def _one_in(folder: Path) -> Path:
+    """The file in `folder` that stands for its weights; an index before a single file, safetensors before `.bin`."""
+    for suffix in (".safetensors.index.json", ".safetensors", ".bin"):
+        for stem in ("diffusion_pytorch_model", "model", "pytorch_model"):
+            if (folder / (stem + suffix)).is_file():
+                return folder / (stem + suffix)
+    raise ModelError(
+        f"{folder}: no weights there; looked for diffusion_pytorch_model.safetensors or model.safetensors, "
+        "or shards of them with an .index.json."
+    )
+
+
+def find_lora(path: Path, expert: Expert | None = None) -> dict[Literal["high", "low", "both"], Path]:
+    """The files of a LoRA: ``high`` and ``low`` from a folder, or one file, for ``both`` if nothing says otherwise.
+
+    Args:
+        path: a folder with a file per expert, or a file.
+        expert: which expert a single file is for; None: what its name says (a word ``high`` or ``low``).
+
+    Raises:
+        ModelError: there is no such file, or the folder does not have one file for each expert.
+    """
+    if path.is_dir():
+        if expert is not None:
+            raise ModelError(f"{path}: is a folder, for both experts; name one of its files for one expert alone.")
+        return {"high": _lora_for(path, "high"), "low": _lora_for(path, "low")}
+    if not path.is_file():
+        raise ModelError(f"{path}: there is no such LoRA; give a folder or a .safetensors or .pth file.")
+    return {expert or _expert_in(path.name) or "both": path}
+
+
+def _expert_in(name: str) -> Expert | None:
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    high, low = (bool(words & {word, f"{word}noise"}) for word in ("high", "low"))
+    return None if high == low else "high" if high else "low"
+
+
+def _lora_for(folder: Path, expert: Expert) -> Path:
+    files = sorted(f for f in folder.iterdir() if f.is_file() and f.suffix in _LORA_TYPES)
+    fitting = [file for file in files if _expert_in(file.name) == expert]
+    # The same weights as .safetensors and as .pth are no contradiction; the safe format is taken.
+    best = [file for file in fitting if file.suffix == ".safetensors"] or fitting
+    if len(best) == 1:
+        return best[0]
+    if best:
+        names = ", ".join(file.name for file in best)
+        raise ModelError(f"{folder}: {names} could each be for the {expert}-noise expert; name one file or keep one.")
+    inside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
+    hint = f"; perhaps one of its folders is meant: {', '.join(inside)}" if inside else ""
+    raise ModelError(
+        f"{folder}: no LoRA for the {expert}-noise expert; looked for backbone_{expert}_noise.safetensors or .pth, or "
+        f"one file with {expert!r} in its name{hint}."
+    )

@@ -8,17 +8,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from storymem.errors import CheckpointError, ModelError
+from storymem.errors import CheckpointError
 from storymem.models.convert import transformer_module
+from storymem.models.layouts import Expert, find_lora
 from storymem.models.weights import WeightSource, open_weights
 
 __all__ = ["Expert", "Lora", "LoraLayer", "LoraPair", "load_lora"]
-
-Expert = Literal["high", "low"]
 
 _SUFFIXES = {
     ".lora_A.weight": "down",
@@ -36,7 +35,6 @@ _METHOD_PREFIX = "base_model.model."
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", _METHOD_PREFIX, "transformer_2.", "transformer.", "unet.")
 _DIFFUSERS_NAMES = (".attn1.", ".attn2.", ".ffn.net.", "condition_embedder.", "proj_out.")
 _KOHYA = re.compile(r"lora_unet_blocks_(\d+)_(self_attn|cross_attn|ffn)_(q|k|v|o|k_img|v_img|0|2)$")
-_FILE_TYPES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,12 +90,10 @@ class LoraPair:
     Attributes:
         high: for `transformer`.
         low: for `transformer_2`.
-        files: the files it was read from.
     """
 
     high: Lora | None
     low: Lora | None
-    files: tuple[Path, ...]
 
 
 def load_lora(
@@ -120,45 +116,25 @@ def load_lora(
         ModelError: there is no such file, or the folder does not have one file for each expert.
         CheckpointError: a file has keys that belong to no LoRA of a Wan transformer; names them.
     """
-    if path.is_dir():
-        if expert is not None:
-            raise ModelError(
-                f"{path}: is a folder, which has both experts; name one of its files for one expert alone."
-            )
-        files = {name: _file_for(path, name) for name in ("high", "low")}
-        high, low = (_read(open_weights(files[name]), alpha=alpha, rslora=rslora)["both"] for name in ("high", "low"))
-        return LoraPair(high, low, (files["high"], files["low"]))
-    parts = _read(open_weights(path), alpha=alpha, rslora=rslora)
-    if "both" not in parts:  # diffusers' way: both experts in one file, told apart by a prefix
-        return LoraPair(parts.get("high"), parts.get("low"), (path,))
-    expert = expert or _expert_in(path.name)
-    lora = parts["both"]
-    return LoraPair(None if expert == "low" else lora, None if expert == "high" else lora, (path,))
+    found = find_lora(path, expert)
+    if "high" in found and "low" in found:
+        high, low = (_read(open_weights(found[name]), alpha=alpha, rslora=rslora) for name in ("high", "low"))
+        return LoraPair(_single(high), _single(low))
+    ((role, file),) = found.items()
+    loras = _read(open_weights(file), alpha=alpha, rslora=rslora)
+    if "both" not in loras:  # diffusers' way: both experts in one file, told apart by a prefix
+        return LoraPair(loras.get("high"), loras.get("low"))
+    return LoraPair(None if role == "low" else loras["both"], None if role == "high" else loras["both"])
 
 
-def _expert_in(name: str) -> Expert | None:
-    words = re.split(r"[^a-z]+", name.lower())
-    said = [word for word in ("high", "low") if word in words or f"{word}noise" in words]
-    return said[0] if len(said) == 1 else None  # type: ignore[return-value]
-
-
-def _file_for(folder: Path, expert: str) -> Path:
-    files = sorted(f for f in folder.iterdir() if f.is_file() and f.suffix in _FILE_TYPES)
-    fitting = [file for file in files if _expert_in(file.name) == expert]
-    # The same weights as .safetensors and as .pth are no contradiction; the safe format is taken.
-    best = [file for file in fitting if file.suffix == ".safetensors"] or fitting
-    if len(best) == 1:
-        return best[0]
-    if best:
-        raise ModelError(
-            f"{folder}: {', '.join(f.name for f in best)} could each be the {expert}-noise LoRA; keep one."
+def _single(loras: dict[str, Lora]) -> Lora:
+    """The one LoRA of a file that belongs to one expert."""
+    if "both" not in loras:
+        path = next(iter(loras.values())).path
+        raise CheckpointError(
+            f"{path}: has keys of both experts (transformer. and transformer_2.); name this file alone."
         )
-    inside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir()]
-    hint = f"; perhaps one of its folders is meant: {', '.join(inside)}" if inside else ""
-    raise ModelError(
-        f"{folder}: no LoRA for the {expert}-noise expert; looked for backbone_{expert}_noise.safetensors or .pth, or "
-        f"one file with {expert!r} in its name{hint}."
-    )
+    return loras["both"]
 
 
 def _read(source: WeightSource, *, alpha: float | None, rslora: bool | None) -> dict[str, Lora]:

@@ -7,19 +7,19 @@ the format allows it. No pickle is ever run: `.pth` files are read with ``weight
 
 from __future__ import annotations
 
-import json
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from storymem.errors import CheckpointError, ModelError
+from storymem.models.layouts import read_json, weights_in
 
 __all__ = [
     "PickledSource",
@@ -72,7 +72,7 @@ class SafetensorsSource(WeightSource):
         self.path = path
         self.files = (path,)
         try:
-            self._handle: Any = safe_open(path, framework="pt", device="cpu")
+            self._handle = cast("Any", safe_open(path, framework="pt", device="cpu"))
             slices = {name: self._handle.get_slice(name) for name in self._handle.keys()}  # noqa: SIM118 - no mapping
             self.metadata = dict(self._handle.metadata() or {})
         except (SafetensorError, OSError) as error:
@@ -92,33 +92,20 @@ class ShardedSource(WeightSource):
 
     def __init__(self, index: Path) -> None:
         self.path = index
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            names = {str(name): str(file) for name, file in weight_map.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{index}: not an index of shards ({error!r}); download it again.") from error
-        paths = {file: index.parent / file for file in sorted(set(names.values()))}
-        for file, path in paths.items():
-            if Path(file).name != file:
-                raise CheckpointError(f"{index}: names the shard {file!r}; shards must lie beside the index.")
-            if not path.is_file():
-                raise CheckpointError(f"{path}: this shard is missing, though {index.name} names it; download it.")
-        self._shards = {file: SafetensorsSource(path) for file, path in paths.items()}
-        self._home = names
-        self.files = (index, *paths.values())
+        self.files = weights_in(index)
+        self._home: dict[str, str] = read_json(index)["weight_map"]
+        self._shards = {path.name: SafetensorsSource(path) for path in self.files[1:]}
         infos: dict[str, TensorInfo] = {}
-        for name, file in names.items():
+        for name, file in self._home.items():
             if name not in self._shards[file].infos:
                 raise CheckpointError(
-                    f"{paths[file]}: has no tensor {name}, though {index.name} says so; download both."
+                    f"{index.parent / file}: lacks {name}, which {index.name} says it has; download both."
                 )
             infos[name] = self._shards[file].infos[name]
         for file, shard in self._shards.items():
             for name in shard.infos:
-                if names.get(name) != file:
-                    raise CheckpointError(
-                        f"{paths[file]}: holds {name}, which {index.name} does not know; download both."
-                    )
+                if self._home.get(name) != file:
+                    raise CheckpointError(f"{shard.path}: holds {name}, unknown to {index.name}; download both.")
         self.infos = infos
 
     def read(self, name: str) -> torch.Tensor:
@@ -203,7 +190,7 @@ def open_weights(path: Path) -> WeightSource:
         CheckpointError: the file is damaged, or refused because it could run code.
     """
     if path.is_dir():
-        path = _weights_in(path)
+        path = weights_in(path)[0]
     if not path.exists():
         raise ModelError(f"{path}: there is no such file.")
     name = path.name.lower()
@@ -225,16 +212,3 @@ def _plain(source: WeightSource) -> WeightSource:
     from storymem.models.fp8 import ScaledFp8Source, is_scaled_fp8
 
     return ScaledFp8Source(source) if is_scaled_fp8(source) else source
-
-
-def _weights_in(folder: Path) -> Path:
-    """The file in `folder` that stands for its weights; an index before a single file, safetensors before `.bin`."""
-    stems = ("diffusion_pytorch_model", "model", "pytorch_model")
-    for suffix in (".safetensors.index.json", ".safetensors", ".bin"):
-        for stem in stems:
-            if (folder / (stem + suffix)).is_file():
-                return folder / (stem + suffix)
-    raise ModelError(
-        f"{folder}: no weights there; looked for diffusion_pytorch_model.safetensors or model.safetensors, "
-        "or shards of them with an .index.json."
-    )

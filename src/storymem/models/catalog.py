@@ -1,0 +1,233 @@
+"""What can be asked for by name, with its settings. Nothing heavy is imported here.
+
+Revisions: a hub repository can change under its name. No commit hash is written down here that was not seen; an entry
+without one is pinned when it is first downloaded, and its lock file keeps the hash (see `storymem.models.download`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from storymem.errors import ModelError
+from storymem.settings import SamplingConfig
+
+__all__ = ["CATALOG", "Kind", "ModelEntry", "entry", "sampling_for"]
+
+Kind = Literal["i2v", "t2v", "lora", "encoder", "scorer"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that has a name.
+
+    Attributes:
+        name: what the command line calls it.
+        title: what it is, in a few words.
+        kind: ``i2v`` (can be given memory), ``t2v`` (first shots only), ``lora``, ``encoder`` or ``scorer`` of frames.
+        licence: of the weights, as far as it is known.
+        repo: repository on the Hugging Face hub; None for what is made on the spot.
+        revision: commit hash, if it is pinned here; None: pinned at the first download.
+        patterns: which files of the repository are needed.
+        subfolder: where in the download the model lies.
+        download_gb: about how much is downloaded, in units of 10^9 bytes.
+        parameters: component → parameters, in units of 10^9 (counted, see tests/models/test_catalog.py).
+        sampling: fields of `SamplingConfig` that differ from what it is laid over.
+        base: name of the model that a LoRA goes on.
+        note: one sentence a user should know.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    licence: str
+    repo: str | None = None
+    revision: str | None = None
+    patterns: tuple[str, ...] = ()
+    subfolder: str = ""
+    download_gb: float = 0.0
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    note: str = ""
+
+
+_A14B = {"transformer": 14.29, "transformer_2": 14.29, "text_encoder": 5.68, "vae": 0.127}
+_I2V: Mapping[str, Any] = MappingProxyType(
+    {"num_inference_steps": 40, "shift": 5.0, "boundary_ratio": 0.9, "guidance_scale": 3.5, "guidance_scale_2": 3.5}
+)
+_T2V: Mapping[str, Any] = MappingProxyType(
+    {"num_inference_steps": 40, "shift": 12.0, "boundary_ratio": 0.875, "guidance_scale": 4.0, "guidance_scale_2": 3.0}
+)
+_MEMORY: Mapping[str, Any] = MappingProxyType({"shift": 4.0, "memory_stride": 5})
+_FOUR_STEPS: Mapping[str, Any] = MappingProxyType(
+    {"num_inference_steps": 4, "solver": "euler", "shift": 5.0, "guidance_scale": 1.0, "guidance_scale_2": 1.0}
+)
+_ORIGINAL_FILES = (
+    "high_noise_model/*",
+    "low_noise_model/*",
+    "Wan2.1_VAE.pth",
+    "models_t5_umt5-xxl-enc-bf16.pth",
+    "google/umt5-xxl/*",
+)
+_DIFFUSERS_FILES = (
+    "model_index.json",
+    "scheduler/*",
+    "text_encoder/*",
+    "tokenizer/*",
+    "transformer/*",
+    "transformer_2/*",
+    "vae/*",
+)
+
+_ENTRIES = (
+    ModelEntry(
+        name="tiny-random",
+        title="tiny random weights: shows that everything runs, not what it looks like",
+        kind="i2v",
+        licence="Apache-2.0",
+        parameters={"transformer": 0.0002, "transformer_2": 0.0002, "text_encoder": 0.0001, "vae": 0.001},
+        sampling=MappingProxyType({**_I2V, **_MEMORY, "num_inference_steps": 4}),
+        note="Made on the spot from a seed; its films are noise.",
+    ),
+    ModelEntry(
+        name="wan2.2-i2v-a14b",
+        title="Wan2.2 image-to-video, two experts of 14B, original layout",
+        kind="i2v",
+        licence="Apache-2.0",
+        repo="Wan-AI/Wan2.2-I2V-A14B",
+        patterns=_ORIGINAL_FILES,
+        download_gb=126,
+        parameters=_A14B,
+        sampling=_I2V,
+        note="Needs a memory LoRA, such as storymem-mi2v, to be given memory.",
+    ),
+    ModelEntry(
+        name="wan2.2-i2v-a14b-diffusers",
+        title="the same, in diffusers' layout",
+        kind="i2v",
+        licence="Apache-2.0",
+        repo="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+        patterns=_DIFFUSERS_FILES,
+        download_gb=126,
+        parameters=_A14B,
+        sampling=_I2V,
+        note="Needs a memory LoRA, such as storymem-mi2v, to be given memory.",
+    ),
+    ModelEntry(
+        name="wan2.2-t2v-a14b",
+        title="Wan2.2 text-to-video, two experts of 14B, original layout",
+        kind="t2v",
+        licence="Apache-2.0",
+        repo="Wan-AI/Wan2.2-T2V-A14B",
+        patterns=_ORIGINAL_FILES,
+        download_gb=126,
+        parameters=_A14B,
+        sampling=_T2V,
+        note="For the first shot of a film; it cannot be given memory.",
+    ),
+    ModelEntry(
+        name="wan2.2-t2v-a14b-diffusers",
+        title="the same, in diffusers' layout",
+        kind="t2v",
+        licence="Apache-2.0",
+        repo="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+        patterns=_DIFFUSERS_FILES,
+        download_gb=126,
+        parameters=_A14B,
+        sampling=_T2V,
+        note="For the first shot of a film; it cannot be given memory.",
+    ),
+    ModelEntry(
+        name="storymem-mi2v",
+        title="memory LoRA of StoryMem: memory and first frame (rank 128)",
+        kind="lora",
+        licence="see the repository",
+        repo="Kevin-thu/StoryMem",
+        patterns=("Wan2.2-MI2V-A14B/*",),
+        subfolder="Wan2.2-MI2V-A14B",
+        download_gb=4.9,
+        parameters={"transformer": 0.613, "transformer_2": 0.613},
+        sampling=_MEMORY,
+        base="wan2.2-i2v-a14b",
+    ),
+    ModelEntry(
+        name="storymem-mm2v",
+        title="memory LoRA of StoryMem: memory and five motion frames (rank 128)",
+        kind="lora",
+        licence="see the repository",
+        repo="Kevin-thu/StoryMem",
+        patterns=("Wan2.2-MM2V-A14B/*",),
+        subfolder="Wan2.2-MM2V-A14B",
+        download_gb=4.9,
+        parameters={"transformer": 0.613, "transformer_2": 0.613},
+        sampling=_MEMORY,
+        base="wan2.2-i2v-a14b",
+    ),
+    ModelEntry(
+        name="lightning-i2v",
+        title="4-step LoRA of LightX2V for Wan2.2 image-to-video (rank 64)",
+        kind="lora",
+        licence="Apache-2.0",
+        repo="lightx2v/Wan2.2-Lightning",
+        patterns=("Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1/*.safetensors",),
+        subfolder="Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1",
+        download_gb=2.5,
+        parameters={"transformer": 0.307, "transformer_2": 0.307},
+        sampling=_FOUR_STEPS,
+        base="wan2.2-i2v-a14b",
+        note="Stacks on a memory LoRA; made for plain image-to-video, so its quality with memory is not the method's.",
+    ),
+    ModelEntry(
+        name="clip-vit-b32",
+        title="CLIP ViT-B/32: the method's frame encoder",
+        kind="encoder",
+        licence="MIT",
+        repo="openai/clip-vit-base-patch32",
+        patterns=("config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin"),
+        download_gb=0.6,
+        parameters={"encoder": 0.151},
+    ),
+    ModelEntry(
+        name="hpsv3",
+        title="HPSv3 (Qwen2-VL 7B): the method's quality scorer",
+        kind="scorer",
+        licence="see the repository",
+        repo="MizzenAI/HPSv3",
+        patterns=("*.safetensors", "*.json"),
+        download_gb=17,
+        parameters={"scorer": 8.3},
+    ),
+)
+
+CATALOG: Mapping[str, ModelEntry] = MappingProxyType({item.name: item for item in _ENTRIES})
+"""Every entry by name, in the order to show them in."""
+
+
+def entry(name: str) -> ModelEntry:
+    """The entry called `name`.
+
+    Raises:
+        ModelError: there is none; names the nearest.
+    """
+    if name in CATALOG:
+        return CATALOG[name]
+    near = difflib.get_close_matches(name, CATALOG, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ModelError(f"There is no model {name!r}; {hint}`storymem models list` shows all of them.")
+
+
+def sampling_for(*entries: ModelEntry, base: SamplingConfig | None = None) -> SamplingConfig:
+    """The settings that a model and the LoRAs on it were made for, later ones laid over earlier ones.
+
+    Args:
+        entries: the model first, then its LoRAs in the order in which they are put on.
+        base: what is laid over; None: the defaults of `SamplingConfig`.
+    """
+    config = base or SamplingConfig()
+    for item in entries:
+        config = replace(config, **item.sampling)
+    return config
