@@ -1,4 +1,4 @@
-"""Seconds that writing and reading a shot takes: `python benchmarks/media.py [--frames 81] [--size 832x480] [--json FILE]`.
+"""Seconds to write and read a shot: `python benchmarks/media.py [--frames 81] [--size 832x480] [--json FILE]`.
 
 The shot is synthetic: a textured picture that pans, with film grain, which is harder to compress than what the model
 makes. Each figure is the best of three runs.

@@ -165,7 +165,7 @@ def test_write_png_refuses_what_is_no_frame(tmp_path: Path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk_keeps_the_old_picture(tmp_path: Path):
     write_png(tmp_path / "a.png", pixels())
-    (tmp_path / ".a.png.partial").symlink_to("/dev/full")
+    (tmp_path / ".making-a.png").symlink_to("/dev/full")
     with pytest.raises(StorageError, match=r"a\.png: could not be written \(No space left on device\)"):
         write_png(tmp_path / "a.png", 255 - pixels())
     assert np.array_equal(read_pixels(tmp_path / "a.png"), pixels())

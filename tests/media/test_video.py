@@ -229,7 +229,7 @@ def test_error_of_the_source_passes_through_and_keeps_the_old_file(tmp_path: Pat
 def test_full_disk_keeps_the_old_file(tmp_path: Path, codec: str):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"old")
-    (tmp_path / ".a.mp4.partial").symlink_to("/dev/full")
+    (tmp_path / ".making-a.mp4").symlink_to("/dev/full")
     with pytest.raises(StorageError, match=r"a\.mp4: could not be written \(No space left on device\)"):
         write_video(path, noise(9), 16, codec=codec)
     assert path.read_bytes() == b"old"
@@ -276,7 +276,7 @@ def test_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch:
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (done.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd)))
     monkeypatch.setattr(os, "replace", lambda a, b: (done.append(f"{a} -> {b}"), replace(a, b)))
-    path, partial = tmp_path / "a.mkv", tmp_path / ".a.mkv.partial"
+    path, partial = tmp_path / "a.mkv", tmp_path / ".making-a.mkv"
     write_video(path, noise(3), 16, codec="ffv1")
     assert done == [str(partial), f"{partial} -> {path}", str(tmp_path)]
 

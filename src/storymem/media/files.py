@@ -6,6 +6,7 @@ exception, a kill, a full disk, a power cut.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,13 @@ from pathlib import Path
 
 from storymem.errors import MediaError, StorageError
 
-__all__ = ["replacing", "storage_errors"]
+__all__ = ["TEMPORARY", "replacing", "storage_errors"]
+
+TEMPORARY = ".making-"
+"""How the name of every unfinished file begins."""
+
+# What a filesystem without such a call answers to the fsync of a folder (some network and FUSE ones).
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 @contextmanager
@@ -35,7 +42,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give the block a temporary path to write to; at its end that file takes the name `path`.
 
-    The temporary file is in the same folder (``.<name>.partial``), so that the rename is atomic, and it is on the disk
+    The temporary file is in the same folder (``.making-<name>``), so that the rename is atomic, and it is on the disk
     (fsync) before it gets the name. If the block raises, the temporary file is removed and whatever was at `path`
     stays. The temporary name is always the same: what a killed process left behind is overwritten by the next attempt
     instead of piling up. Two processes must therefore not write the same path at the same time (a film's lock sees to
@@ -50,7 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise MediaError(f"{path}: the folder {folder} does not exist: create it first, or choose another place.")
     if path.is_dir():
         raise MediaError(f"{path}: there is a folder of that name: choose another name for the file.")
-    temporary = folder / f".{path.name}.partial"
+    temporary = folder / f"{TEMPORARY}{path.name}"
     try:
         yield temporary
         with storage_errors(path):
@@ -66,10 +73,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _sync(path: Path) -> None:
     """Wait until the file, or the folder's list of names, is on the disk."""
-    if os.name == "nt" and path.is_dir():
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
         return  # Windows cannot open a folder; its renames are journalled.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (is_folder and error.errno in _NO_FOLDER_SYNC):
+            raise
     finally:
         os.close(descriptor)
