@@ -83,7 +83,7 @@ class TextOrFields(Form):
             name, rest = next(iter(data.items()))
             if isinstance(rest, str) and name not in cls.model_fields and not _close_to(name, cls.model_fields):
                 raise refuse(
-                    f"found '{shorten(f'{name}: {rest}')}', which is no field of ours; if it is a text, put it in quotes"
+                    f"found '{shorten(f'{name}: {rest}')}', no field of ours; if it is a text, put it in quotes"
                 )
         return {cls.main_field(): data} if isinstance(data, str) else data
 
@@ -168,9 +168,10 @@ def validated(form: type[FormT], data: object, mistakes: Mistakes) -> FormT | No
             if found["type"] == "extra_forbidden"
         }
         for details in findings:
-            if (details["input"] is None and details["type"] != "missing") or details["type"] == "string_unicode":
-                continue  # the reader has already said what is wrong there
             path = details["loc"]
+            is_null = details["input"] is None and details["type"] != "missing" and path
+            if is_null or details["type"] == "string_unicode":
+                continue  # the reader has already said what is wrong there
             if details["type"] != "missing":
                 mistakes.add(path, _message(form, details))
             elif path not in misspelt:  # a misspelt field is one mistake, not an unknown one and a missing one

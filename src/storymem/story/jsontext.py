@@ -175,6 +175,8 @@ def _scalar(token: _Token) -> Scalar:
         value: Scalar = json.loads(token.text)
     except ValueError:
         value = _json5(token.text, token)
+        if isinstance(value, str):  # the json5 library leaves the two halves of an escaped character apart
+            value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     return value
 
 

@@ -129,7 +129,7 @@ def field_path(path: Sequence[Key]) -> str:
         elif key.isidentifier():
             out += f".{key}" if out else key
         else:
-            out += f'["{shorten(key)}"]'
+            out += f'["{key if key.isprintable() and len(key) <= 40 else shorten(key)}"]'
     return out
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 from storymem.errors import Problem
@@ -80,6 +81,13 @@ def _explain(error: Any) -> str:
     return f"not valid YAML: {problem}{hint}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Key:
+    name: str
+    line: int
+    is_text: bool
+
+
 class _Reader:
     """Builds the tree from events, with a stack of open containers."""
 
@@ -87,7 +95,7 @@ class _Reader:
         self.root: Node | None = None
         self.mistakes: list[Problem] = []
         self.open: list[tuple[Node, str | None]] = []  # with the anchor it will be known by
-        self.keys: list[tuple[str, int] | None] = []  # for each open container: the key whose value comes next
+        self.keys: list[_Key | None] = []  # for each open container: the key whose value comes next
         self.anchors: dict[str, Node] = {}
         self.documents = 0
 
@@ -139,13 +147,15 @@ class _Reader:
         assert isinstance(container, dict)
         pending = self.keys[-1]
         if pending is None:
-            self.keys[-1] = (self.key(node), node.line)
+            self.keys[-1] = self.key(node)
             return
-        key, line = pending
-        node.line = line
-        if key in container:
+        key = pending.name
+        node.line = pending.line
+        if not pending.is_text:
+            pass  # noted when the key was read
+        elif key in container:
             message = f"stands twice, first on line {container[key].line}; keep one"
-            self.mistakes.append(Problem(field_path([*self.path(), key]), message, line))
+            self.mistakes.append(Problem(field_path([*self.path(), key]), message, node.line))
         else:
             container[key] = node
         if not isinstance(node.value, (dict, list)):
@@ -155,15 +165,15 @@ class _Reader:
         if self.keys and isinstance(self.open[-1][0].value, dict):
             self.keys[-1] = None
 
-    def key(self, node: Node) -> str:
+    def key(self, node: Node) -> _Key:
         if isinstance(node.value, str):
-            return node.value
+            return _Key(node.value, node.line, is_text=True)
         if isinstance(node.value, (dict, list)):
             raise SyntaxProblem("found a list or mapping as the name of a field; a name is a text", node.line)
         word = "nothing" if node.value is None else str(node.value).lower()
         message = f"found {word} as the name of a field; a name is a text: put it in quotes"
         self.mistakes.append(Problem(field_path(self.path()), message, node.line))
-        return word
+        return _Key(word, node.line, is_text=False)
 
     def path(self) -> list[Key]:
         """Path of the innermost open container."""
@@ -172,7 +182,7 @@ class _Reader:
             if isinstance(node.value, list):
                 out.append(len(node.value) - 1)
             elif key is not None:
-                out.append(key[0])
+                out.append(key.name)
         return out
 
     def scalar(self, event: Any, line: int) -> Scalar:
