@@ -150,7 +150,6 @@ def _open(
     """An open container with its one stream, everything set but nothing written."""
     import av
     from av.codec.context import Flags
-    from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
     # bitexact: no date, no library version, no random identifier in the file.
     container_options = {"fflags": "+bitexact"}
@@ -192,10 +191,8 @@ def _open(
     context.thread_count = _THREADS
     context.flags |= Flags.bitexact
     if codec == "h264":
-        context.color_primaries = ColorPrimaries.BT709
-        context.color_trc = ColorTrc.BT709
-        context.colorspace = 1  # AVCOL_SPC_BT709; PyAV's Colorspace counts as swscale does, which differs
-        context.color_range = ColorRange.MPEG
+        # BT.709 is 1 in all three tables of ITU-T H.273, and so is the limited range in FFmpeg's.
+        context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1
     return container, stream
 
 
