@@ -107,9 +107,9 @@ class Hpsv3Scorer:
         source = _BACKBONE if folder is None else str(folder)
         options: dict[str, Any] = {"revision": _BACKBONE_REVISION} if folder is None else {"local_files_only": True}
         try:
+            checkpoint = _checkpoint(folder)
             config = Qwen2VLConfig.from_pretrained(source, **options)
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            checkpoint = _checkpoint(folder)
         except OSError as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(
@@ -174,7 +174,9 @@ def _patches(frames: FloatArray) -> tuple[FloatArray, tuple[int, int]]:
     from PIL import Image
 
     height, width = image_size(*frames.shape[-2:])
-    pictures = [Image.fromarray(picture.transpose(1, 2, 0)).resize((width, height)) for picture in to_uint8(frames)]
+    pictures = [
+        Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC) for picture in to_uint8(frames)
+    ]
     pixels = (np.stack([np.asarray(picture) for picture in pictures]).astype(np.float32) / 255 - _MEAN) / _STD
     rows, columns = height // 14, width // 14
     cut = pixels.reshape(len(frames), rows // 2, 2, 14, columns // 2, 2, 14, 3)
@@ -188,10 +190,13 @@ def _checkpoint(folder: str | Path | None) -> Path:
 
     if folder is None:
         return Path(hf_hub_download(_REPOSITORY, _CHECKPOINT, revision=_REVISION))
-    path = Path(folder) / _CHECKPOINT
-    if not path.is_file():
-        raise ModelError(f"{path}: there is no such file: HPSv3 needs its published checkpoint there.")
-    return path
+    for name in (_CHECKPOINT, "config.json", "tokenizer_config.json"):
+        if not (Path(folder) / name).is_file():
+            raise ModelError(
+                f"{folder}: {name} is missing: HPSv3 needs its published checkpoint there, with the configuration and "
+                "tokenizer of Qwen2-VL-7B-Instruct."
+            )
+    return Path(folder) / _CHECKPOINT
 
 
 def _read(checkpoint: Path, config: Qwen2VLConfig, vocabulary: int) -> tuple[Qwen2VLModel, torch.nn.Module]:

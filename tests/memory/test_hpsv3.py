@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_pictures import scene, to_picture
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from storymem.errors import CheckpointError, ModelError
+from storymem.memory.encoders import load_scorer
+from storymem.memory.hpsv3 import Hpsv3Scorer, image_size
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+CHECKPOINT = "HPSv3.safetensors"
+
+
+def published_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Today's names of transformers as those of 4.45, in which HPSv3 is published."""
+    names = {key: key.replace("model.visual.", "visual.").replace("model.language_model.", "model.") for key in weights}
+    return {names[key]: value.clone() for key, value in weights.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HPSv3 as published, but tiny: a tokenizer of bytes, one layer each, random weights."""
+    path = tmp_path_factory.mktemp("hpsv3")
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, additional_special_tokens=SPECIAL, pad_token="<|endoftext|>"
+    )
+    fast.save_pretrained(path)
+    config = Qwen2VLConfig(
+        text_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "vocab_size": len(fast) + 40,  # the backbone has spare rows; the checkpoint has exactly one row a token
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
+        },
+        vision_config={"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2},
+        image_token_id=fast.convert_tokens_to_ids("<|image_pad|>"),
+    )
+    config.save_pretrained(path)
+    config.text_config.vocab_size = len(fast) + 1
+    torch.manual_seed(0)
+    weights = published_names(Qwen2VLForConditionalGeneration(config).state_dict())
+    for number, (size_in, size_out) in {0: (32, 1024), 3: (1024, 16), 5: (16, 2)}.items():
+        weights[f"rm_head.{number}.weight"] = torch.randn(size_out, size_in) / size_in**0.5
+        weights[f"rm_head.{number}.bias"] = torch.randn(size_out)
+    save_file(weights, path / CHECKPOINT)
+    return path
+
+
+def by_hand(folder: Path, frames: np.ndarray) -> np.ndarray:
+    """The score by transformers' own image processor and generation class, and a head in numpy."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|Reward|>"]})
+    weights = load_file(folder / CHECKPOINT)
+    config = Qwen2VLConfig.from_pretrained(folder)
+    config.text_config.vocab_size = len(tokenizer)
+    model = Qwen2VLForConditionalGeneration(config).eval()
+    own = {f"model.{k}" if k.startswith("visual.") else k.replace("model.", "model.language_model."): v
+           for k, v in weights.items() if not k.startswith("rm_head.")}  # fmt: skip
+    model.load_state_dict(own, strict=True)
+    instruction = (Path(__file__).parents[2] / "src/storymem/memory/hpsv3_instruction.txt").read_text()
+    processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 256 * 28 * 28, "longest_edge": 256 * 28 * 28})
+    scores = []
+    for frame in frames:
+        images = processor(to_picture(frame), return_tensors="pt")
+        tokens = int(images["image_grid_thw"].prod()) // 4
+        text = (
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+            + "<|image_pad|>" * tokens
+            + f"<|vision_end|>{instruction.format(text_prompt='')}<|im_end|>\n<|im_start|>assistant\n"
+        )
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        count = torch.arange(ids.shape[1])
+        with torch.no_grad():
+            hidden = model(
+                input_ids=ids, position_ids=count.expand(3, 1, -1), output_hidden_states=True, **images
+            ).hidden_states[-1]
+        x = hidden[0, int((ids[0] == tokenizer.convert_tokens_to_ids("<|Reward|>")).nonzero())].numpy()
+        for number in (0, 3, 5):
+            x = weights[f"rm_head.{number}.weight"].numpy() @ x + weights[f"rm_head.{number}.bias"].numpy()
+            x = x if number == 5 else np.maximum(x, 0)
+        scores.append(x[0])
+    return np.array(scores, dtype=np.float32)
+
+
+def test_equals_a_computation_with_the_classes_of_transformers(folder: Path) -> None:
+    frames = np.stack([scene(seed, size=(60, 104)) for seed in (0, 1, 2)])
+    scores = Hpsv3Scorer.load(folder, dtype="float32").score(frames)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, by_hand(folder, frames), atol=1e-4)
+    assert np.ptp(scores) > 1e-2, "the picture makes no difference: the example proves nothing"
+
+
+def test_batches_do_not_change_the_result(folder: Path) -> None:
+    frames = np.stack([scene(seed, size=(28, 30)) for seed in range(9)])  # more than one batch
+    scorer = Hpsv3Scorer.load(folder, dtype="float32")
+    together = scorer.score(frames)
+    np.testing.assert_allclose(together[8], scorer.score(frames[8:])[0], atol=1e-4)
+    assert scorer.score(frames[:0]).shape == (0,)
+
+
+def test_bfloat16_is_the_default_and_near(folder: Path) -> None:
+    frames = scene(0, size=(60, 104))[None]
+    rounded, exact = Hpsv3Scorer.load(folder), Hpsv3Scorer.load(folder, dtype="float32")
+    assert rounded.identity.endswith(":bfloat16")
+    assert abs(rounded.score(frames)[0] - exact.score(frames)[0]) < 0.1
+
+
+def test_the_prompt_asks_with_no_text_and_one_reward_token(folder: Path) -> None:
+    scorer = Hpsv3Scorer.load(folder)
+    text = scorer._tokenizer.decode(scorer._token_ids(3))
+    assert text.count("<|image_pad|>") == 3
+    assert text.count("<|Reward|>") == 1
+    assert "Textual prompt - \n" in text
+    assert "{" not in text
+    assert text.endswith("END\n<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"),
+    [((480, 832), (336, 588)), ((448, 448), (448, 448)), ((64, 96), (392, 560)), ((720, 1280), (336, 588))],
+)
+def test_image_size(size: tuple[int, int], inside: tuple[int, int]) -> None:
+    assert image_size(*size) == inside
+
+
+@pytest.mark.parametrize("size", [(480, 832), (64, 96), (100, 1000), (1080, 1920), (28, 28), (333, 777)])
+def test_image_size_is_that_of_transformers(size: tuple[int, int]) -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    assert image_size(*size) == smart_resize(*size, 28, 256 * 28 * 28, 256 * 28 * 28)
+
+
+def test_an_absurd_shape_is_refused() -> None:
+    with pytest.raises(ModelError, match="200 times at most"):
+        image_size(2, 500)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rm_head.5.weight": None}, r"rm_head\.5\.weight is missing"),
+        ({"visual.merger.ln_q.weight": None}, r"model\.visual\.merger\.ln_q\.weight is missing"),
+        ({"rm_head.7.weight": torch.zeros(1)}, r"rm_head\.7\.weight fits nothing"),
+        ({"adapter.weight": torch.zeros(1)}, r"adapter\.weight fits nothing"),
+        ({"model.norm.weight": torch.zeros(33)}, r"norm\.weight has the shape \[33\], not \[32\]"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_an_error(
+    folder: Path, tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    for file in folder.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(folder / CHECKPOINT)
+    for key, value in change.items():
+        weights.pop(key, None)
+        if value is not None:
+            weights[key] = value
+    save_file(weights, tmp_path / CHECKPOINT)
+    with pytest.raises(CheckpointError, match=message):
+        Hpsv3Scorer.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, "config.json", "tokenizer_config.json"])
+def test_a_folder_without_one_of_the_files(folder: Path, tmp_path: Path, name: str) -> None:
+    for file in folder.iterdir():
+        if file.name != name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        Hpsv3Scorer.load(tmp_path)
+
+
+def test_loaded_by_name_only_once(folder: Path) -> None:
+    scorer = load_scorer("hpsv3", path=folder)
+    assert isinstance(scorer, Hpsv3Scorer)
+    assert scorer.default_threshold == 3.0
+    assert load_scorer("hpsv3", path=folder) is scorer
