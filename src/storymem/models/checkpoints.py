@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-__all__ = ["Components", "load_components", "prepare"]
+__all__ = ["Components", "load_components", "load_tokenizer", "prepare"]
 
 # Wan2.2's own values: the image-to-video model switches experts at 900 of 1000, the text-to-video model at 875.
 _BOUNDARY = {36: 0.9, 16: 0.875}
@@ -100,7 +100,7 @@ def load_components(
     files: dict[str, tuple[Path, ...]] = {}
     for name, part in model.parts.items():
         if name == "tokenizer":
-            loaded[name] = _load_tokenizer(part.path)
+            loaded[name] = load_tokenizer(part.path)
             files[name] = tuple(sorted(path for path in part.path.iterdir() if path.is_file()))
             continue
         module, source = prepare(name, part, num_heads=num_heads)
@@ -203,11 +203,17 @@ def _refuse_quantized(part: ComponentFiles) -> None:
         )
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder.
+
+    Raises:
+        ModelError: there is none.
+    """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return tokenizer
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
             f"{folder}: no tokenizer can be loaded from it ({error}); download the folder again."

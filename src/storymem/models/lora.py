@@ -26,6 +26,7 @@ __all__ = [
     "LoraReport",
     "add_adapter",
     "apply_lora",
+    "check_lora_fit",
     "load_lora",
     "merge_lora",
 ]
@@ -58,7 +59,7 @@ def apply_lora(transformer: WanTransformer3DModel, lora: Lora, *, name: str, wei
     Raises:
         CheckpointError: a module is not in the transformer or of another shape; names the key.
     """
-    _check(transformer, lora)
+    check_lora_fit(transformer, lora)
     if all(_is_plain(transformer.get_submodule(module)) for module in lora.layers):
         return merge_lora(transformer, lora, weight)
     return add_adapter(transformer, lora, name, weight)
@@ -79,7 +80,7 @@ def merge_lora(transformer: WanTransformer3DModel, lora: Lora, weight: float = 1
         CheckpointError: a module is not in the transformer or of another shape; names the key.
         ModelError: the weights are quantized; use `add_adapter`.
     """
-    _check(transformer, lora)
+    check_lora_fit(transformer, lora)
     for module in lora.layers:
         linear = transformer.get_submodule(module)
         if not _is_plain(linear):
@@ -122,7 +123,7 @@ def add_adapter(transformer: WanTransformer3DModel, lora: Lora, name: str, weigh
         raise MissingExtraError("peft", "adapters", "keep a LoRA beside the weights instead of merging it") from error
     if name in getattr(transformer, "peft_config", {}):
         raise ModelError(f"There is already an adapter named {name!r} on the transformer; choose another name.")
-    _check(transformer, lora)
+    check_lora_fit(transformer, lora)
     ranks = {module: layer.rank for module, layer in lora.layers.items()}
     alphas = {module: layer.alpha for module, layer in lora.layers.items()}
     before = {other: _weight_of(transformer, other) for other in getattr(transformer, "peft_config", {})}
@@ -169,8 +170,12 @@ def _weight_of(transformer: torch.nn.Module, name: str) -> float:
     return 1.0
 
 
-def _check(transformer: torch.nn.Module, lora: Lora) -> None:
-    """Everything in `lora` has a place in the transformer, of the right shape."""
+def check_lora_fit(transformer: torch.nn.Module, lora: Lora) -> None:
+    """See that everything in `lora` has a place in the transformer (which may be empty), of the right shape.
+
+    Raises:
+        CheckpointError: something has not; names its key.
+    """
     modules = dict(transformer.named_modules())
     strange = [layer.key for module, layer in lora.layers.items() if not hasattr(modules.get(module), "in_features")]
     parameters = _bare_parameters(transformer)

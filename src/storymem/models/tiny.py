@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -87,7 +89,8 @@ def _write(folder: Path, seed: int) -> None:
         config = UMT5Config(
             vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, is_encoder_decoder=False
         )
-        UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
+        with _no_progress_bar():
+            UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
     UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=4.0).save_pretrained(
         folder / "scheduler"
@@ -106,6 +109,21 @@ def _write(folder: Path, seed: int) -> None:
         "vae": ["diffusers", "AutoencoderKLWan"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Transformers shows one for the writing of 80 kB."""
+    from transformers.utils import logging
+
+    switch = cast("Any", logging)
+    shown = switch.is_progress_bar_enabled()
+    switch.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            switch.enable_progress_bar()
 
 
 def byte_tokenizer() -> PreTrainedTokenizerBase:

@@ -1,0 +1,201 @@
+"""Getting a model of the catalogue from the Hugging Face hub: pinned, resumable, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storymem.errors import ModelError, StorageError
+from storymem.models.catalog import ModelEntry
+from storymem.models.store import Lock, folder_of, read_lock, write_lock
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+__all__ = ["Listing", "differences", "download", "list_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of one revision that an entry needs.
+
+    Attributes:
+        revision: commit hash.
+        sizes: file → bytes.
+        sha256: file → SHA-256, for the files for which the hub says it.
+    """
+
+    revision: str
+    sizes: dict[str, int]
+    sha256: dict[str, str]
+
+
+def list_files(item: ModelEntry, *, revision: str | None = None, endpoint: str | None = None) -> Listing:
+    """Ask the hub which files an entry needs.
+
+    The revision is, in this order: `revision`; the one pinned in the catalogue; the one of an earlier download, from
+    its lock file; the newest one.
+
+    Args:
+        item: an entry with a repository.
+        revision: a commit hash, branch or tag.
+        endpoint: address of the hub; None: the usual one, or what ``HF_ENDPOINT`` says.
+
+    Raises:
+        ModelError: the hub cannot be reached, or has no such repository, revision or files.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    assert item.repo is not None, f"{item.name} is not on the hub"
+    lock = read_lock(item)
+    wanted = revision or item.revision or (lock.revision if lock else None)
+    place = f"{item.repo} (revision {wanted})" if wanted else item.repo
+    try:
+        info: ModelInfo = HfApi(endpoint=endpoint).model_info(item.repo, revision=wanted, files_metadata=True)
+    except GatedRepoError as error:
+        raise ModelError(
+            f"{place}: its owner gives access on request; ask for it on its page, then run `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise ModelError(f"{place}: the hub has no such repository or revision; check the name.") from error
+    except HfHubHTTPError as error:
+        raise ModelError(f"{place}: the hub answered with an error ({_first_line(error)}); try again later.") from error
+    except (OSError, _http_error()) as error:
+        raise ModelError(_unreachable(place, error)) from error
+    sizes: dict[str, int] = {}
+    sha256: dict[str, str] = {}
+    for file in info.siblings or []:
+        if any(fnmatch(file.rfilename, pattern) for pattern in item.patterns):
+            sizes[file.rfilename] = int(file.size or 0)
+            if file.lfs is not None:
+                sha256[file.rfilename] = file.lfs.sha256
+    if not sizes or info.sha is None:
+        raise ModelError(f"{place}: has none of the files {', '.join(item.patterns)}.")
+    return Listing(info.sha, sizes, sha256)
+
+
+def download(
+    item: ModelEntry,
+    *,
+    revision: str | None = None,
+    endpoint: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Download an entry, or what is still missing of it, and note in a lock file what exactly it is.
+
+    An interrupted download goes on where it stopped when this is called again.
+
+    Args:
+        item: an entry with a repository.
+        revision: a commit hash, branch or tag instead of the pinned one.
+        endpoint: address of the hub; None: the usual one.
+        say: gets one line about what is being done.
+
+    Returns:
+        the folder of the model.
+
+    Raises:
+        ModelError: see `list_files`; or there is not enough room; or what came is not what the hub promised.
+        StorageError: the disk refused.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if item.repo is None:
+        raise ModelError(f"{item.name} is made on the spot; there is nothing to download.")
+    listing = list_files(item, revision=revision, endpoint=endpoint)
+    folder = folder_of(item)
+    missing = sum(size for name, size in listing.sizes.items() if not _is_there(folder / name, size))
+    _check_room(folder, missing)
+    say(
+        f"{item.repo} at {listing.revision[:12]}: {len(listing.sizes)} files, {missing / 1e9:.1f} of "
+        f"{sum(listing.sizes.values()) / 1e9:.1f} GB to get, into {folder}"
+    )
+    try:
+        snapshot_download(
+            item.repo,
+            revision=listing.revision,
+            allow_patterns=list(listing.sizes),
+            local_dir=folder,
+            endpoint=endpoint,
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, _http_error(), ConnectionError, TimeoutError) as error:
+        raise ModelError(
+            f"{item.repo}: the download stopped ({_first_line(error)}); what came is kept: run the same command again "
+            "to go on."
+        ) from error
+    except OSError as error:
+        raise StorageError(folder, error) from error
+    lock = Lock(item.repo, listing.revision, listing.sizes, listing.sha256)
+    wrong = differences(folder, lock)
+    if wrong:
+        raise ModelError(f"{folder}: {'; '.join(wrong[:3])}; run the same command again.")
+    write_lock(item, lock)
+    return folder / item.subfolder
+
+
+def differences(folder: Path, lock: Lock, *, hashes: bool = False) -> list[str]:
+    """How the files in a folder differ from what was downloaded; an empty list if they do not.
+
+    Args:
+        folder: of the download.
+        lock: what it should be.
+        hashes: also compare SHA-256 (reads everything).
+    """
+    wrong = []
+    for name, size in lock.sizes.items():
+        path = folder / name
+        if not path.is_file():
+            wrong.append(f"{name} is missing")
+        elif path.stat().st_size != size:
+            wrong.append(f"{name} has {path.stat().st_size} bytes instead of {size}")
+        elif hashes and name in lock.sha256 and _sha256(path) != lock.sha256[name]:
+            wrong.append(f"{name} has other content than was downloaded (SHA-256)")
+    return wrong
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_there(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise ModelError(
+            f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; make room, or set "
+            "STORYMEM_HOME to a folder on a larger disk."
+        )
+
+
+def _http_error() -> type[Exception]:
+    """The base of what the hub's HTTP client raises when nothing answers; which client that is differs by version."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    base: type[Exception] = HfHubHTTPError.__bases__[0]
+    return base
+
+
+def _unreachable(place: str, error: Exception) -> str:
+    return (
+        f"{place}: the hub cannot be reached ({_first_line(error)}); check the connection and HF_HUB_OFFLINE, or copy "
+        "the files from another machine and name their folder."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
