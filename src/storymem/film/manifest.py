@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from storymem.errors import FilmDamagedError, FilmError, SettingsError
 from storymem.film.record import pack_record, unpack_record
 from storymem.film.takes import Recipe, check_shot_id
 from storymem.settings import MemoryConfig, SamplingConfig
 from storymem.story.model import Shot, Story
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = [
     "FilmSettings",
@@ -191,6 +195,10 @@ class Manifest:
         some = ", ".join(known if len(known) <= 8 else [*known[:4], "...", *known[-2:]])
         raise FilmError(f"The film has no shot {shot_id!r}; its shots are {some}.")
 
+    def settings_json(self) -> dict[str, object]:
+        """Every film-wide setting under one flat name, as JSON values."""
+        return _flat(self.settings, self.tools)
+
     def with_take(self, shot_id: str, kept: KeptTake, override: Override | None = None) -> Manifest:
         """The film with this take chosen, and with what was changed for it."""
         takes = self.kept.get(shot_id, ())
@@ -255,9 +263,7 @@ def _flat(settings: FilmSettings, tools: ToolFacts) -> dict[str, object]:
 
 def write_manifest(manifest: Manifest) -> bytes:
     """The content of `film.json`; the same manifest always gives the same bytes."""
-    from pydantic import TypeAdapter
-
-    plain = TypeAdapter(Manifest).dump_python(manifest, mode="json")
+    plain = _adapter().dump_python(manifest, mode="json")
     for name in ("chosen", "kept", "overrides"):  # in the order of their names, not of what was done when
         plain[name] = dict(sorted(plain[name].items()))
     return pack_record({"format": _FORMAT, "version": VERSION, **plain})
@@ -274,7 +280,7 @@ def read_manifest(data: bytes, path: Path) -> Manifest:
         FilmError: a newer storymem wrote it.
         FilmDamagedError: it is not what was written.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         plain = unpack_record(data)
@@ -288,7 +294,7 @@ def read_manifest(data: bytes, path: Path) -> Manifest:
             )
         if version != VERSION:
             raise ValueError(f"format version {version!r} does not exist")
-        manifest = TypeAdapter(Manifest).validate_python(plain)
+        manifest = _adapter().validate_python(plain)
         _check_names(manifest)
     except ValidationError as error:
         first = error.errors()[0]
@@ -318,3 +324,10 @@ def _check_names(manifest: Manifest) -> None:
         check_shot_id(shot_id)
     if Path(manifest.script_name).name != manifest.script_name or not manifest.script_name.startswith("script."):
         raise FilmError(f"{manifest.script_name!r} cannot be the name of a film's script.")
+
+
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)

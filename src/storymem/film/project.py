@@ -19,11 +19,12 @@ from storymem.film.manifest import (
     shot_seed,
     write_manifest,
 )
-from storymem.film.references import ReferenceStore, read_references, reference_labels
+from storymem.film.references import ReferenceStore, read_references, reference_labels, reference_set_key
 from storymem.film.storage import TEMPORARY, hash_file, make_folder, remove_file, replace_file, sweep
 from storymem.film.takes import KEY_LENGTH, Take, TakeStore
 from storymem.film.tools import Tools
 from storymem.memory.bank import Keyframe, MemoryPolicy
+from storymem.memory.keyframes import encode_references
 from storymem.story.model import Story
 
 __all__ = ["Film"]
@@ -40,12 +41,19 @@ class Film:
     may the film be changed.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, writable: bool = False) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, saved: bool = True, writable: bool = False) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._saved = write_manifest(manifest) if saved else None  # what film.json holds
         self.takes = TakeStore(folder / TAKES)
         self.references = ReferenceStore(folder / REFERENCES)
         self._writable = writable
+        self._previewed: tuple[Keyframe, ...] | None = None  # reference images of a preview, which are not kept
+
+    @staticmethod
+    def is_in(folder: Path) -> bool:
+        """Whether the folder has a film, whole or not."""
+        return (folder / MANIFEST).is_file()
 
     @classmethod
     def open(cls, folder: Path) -> Film:
@@ -124,20 +132,9 @@ class Film:
     def _take_over(
         cls, folder: Path, story: Story, script: bytes, settings: FilmSettings, tools: Tools, *, adopt_settings: bool
     ) -> Film:
-        facts = tools.facts(settings.memory)
-        suffix = story.source.suffix if story.source is not None and story.source.suffix else ".yaml"
-        asked = Manifest(story, f"script{suffix}", hashlib.sha256(script).hexdigest(), settings, facts)
-        # Through the file's form and back: what is compared and used is what a later process will read.
-        asked = read_manifest(write_manifest(asked), folder / MANIFEST)
-        new = not (folder / MANIFEST).exists()
-        film = cls(folder, asked if new else _load(folder), writable=True)
+        film, asked = cls._asked(folder, story, script, settings, tools, adopt_settings=adopt_settings)
+        film._writable = True
         before = film.manifest
-        differences = before.differences(asked.settings, asked.tools)
-        if differences and before.chosen and not adopt_settings:
-            raise FilmError(
-                f"{folder}: this film was made with {'; '.join(differences)}: leave these options away to go on with "
-                "the film's own settings, add --remake to make it again with the new ones, or choose another folder."
-            )
         policy = MemoryPolicy.from_config(asked.settings.memory, pinned=before.pinned, banned=before.banned)
         references = film._keep_references(asked.story, asked.settings, tools)
         if references is not None:
@@ -147,6 +144,56 @@ class Film:
         film._keep_script(script)
         if before.script_name != asked.script_name:
             remove_file(folder / before.script_name)
+        return film
+
+    @classmethod
+    def _asked(
+        cls, folder: Path, story: Story, script: bytes, settings: FilmSettings, tools: Tools, *, adopt_settings: bool
+    ) -> tuple[Film, Manifest]:
+        """The film as it is in the folder (or would begin), and the manifest that is asked for."""
+        facts = tools.facts(settings.memory)
+        suffix = story.source.suffix if story.source is not None and story.source.suffix else ".yaml"
+        asked = Manifest(story, f"script{suffix}", hashlib.sha256(script).hexdigest(), settings, facts)
+        # Through the file's form and back: what is compared and used is what a later process will read.
+        asked = read_manifest(write_manifest(asked), folder / MANIFEST)
+        before = _load(folder) if (folder / MANIFEST).exists() else asked
+        differences = before.differences(asked.settings, asked.tools)
+        if differences and before.chosen and not adopt_settings:
+            raise FilmError(
+                f"{folder}: this film was made with {'; '.join(differences)}: leave these options away to go on with "
+                "the film's own settings, add --remake to make it again with the new ones, or choose another folder."
+            )
+        return cls(folder, before), asked
+
+    @classmethod
+    def preview(
+        cls,
+        folder: Path,
+        *,
+        story: Story,
+        script: bytes,
+        settings: FilmSettings,
+        tools: Tools,
+        adopt_settings: bool = False,
+    ) -> Film:
+        """The film as `begin` would open it, to plan with: nothing is written, and no lock is needed.
+
+        Raises:
+            FilmError, FilmDamagedError, MediaError: as `begin`.
+        """
+        _check_folder(folder)
+        film, asked = cls._asked(folder, story, script, settings, tools, adopt_settings=adopt_settings)
+        references = None
+        if asked.story.references:
+            images = read_references(asked.story, settings.sampling.width, settings.sampling.height)
+            references = reference_set_key(images, tools.encoder.identity)
+            film._previewed = encode_references(
+                [image.pixels for image in images], encoder=tools.encoder, labels=[image.label for image in images]
+            )
+            film.policy.start(film._previewed)
+        film.manifest = film.manifest.adopt(
+            asked.story, settings=asked.settings, tools=asked.tools, references=references
+        )
         return film
 
     def _keep_references(self, story: Story, settings: FilmSettings, tools: Tools) -> str | None:
@@ -184,9 +231,9 @@ class Film:
         assert self._writable, "a film is changed only inside Film.begin or Film.work"
         path = self.folder / MANIFEST
         data = write_manifest(manifest)
-        if not path.exists() or path.read_bytes() != data:
+        if data != self._saved:
             replace_file(path, data)
-        self.manifest = read_manifest(data, path)
+        self.manifest, self._saved = read_manifest(data, path), data
 
     @property
     def policy(self) -> MemoryPolicy:
@@ -200,6 +247,8 @@ class Film:
         Raises:
             FilmDamagedError: they are missing or not as they were written.
         """
+        if self._previewed is not None:
+            return self._previewed
         key = self.manifest.references
         return () if key is None else self.references.load(key)
 

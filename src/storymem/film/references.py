@@ -62,6 +62,7 @@ class ReferenceStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._loaded: dict[str, tuple[Keyframe, ...]] = {}
 
     def folder_of(self, key: str) -> Path:
         """Where the set with this key is or would be.
@@ -85,20 +86,26 @@ class ReferenceStore:
         """
         from safetensors.numpy import load
 
+        if key in self._loaded:
+            return self._loaded[key]
         folder = self.folder_of(key)
-        remedy = "run the same `generate` command again while the original pictures are where the script says."
         try:
             record = read_seal(folder, _RECORD)
             check_content(folder, record["files"])
-        except FilmDamagedError as error:
-            raise FilmDamagedError(f"{error}: the reference images are damaged: {remedy}") from error
-        if record.get("key") != key:
-            raise FilmDamagedError(f"{folder}: {_RECORD} is of another set of reference images: {remedy}")
-        tensors = load((folder / _FRAMES).read_bytes())
-        return tuple(
+            if record.get("key") != key:
+                raise FilmDamagedError(f"{folder}: {_RECORD} is of another set of images")
+            data = (folder / _FRAMES).read_bytes()
+        except (FilmDamagedError, OSError) as error:
+            raise FilmDamagedError(
+                f"{error}: the film's reference images are missing or damaged: run the same `generate` command again "
+                "while the original pictures are where the script says."
+            ) from error
+        tensors = load(data)
+        self._loaded[key] = tuple(
             Keyframe(id=image["id"], pixels=pixels, embedding=embedding, label=image["label"])
             for image, pixels, embedding in zip(record["images"], tensors["pixels"], tensors["embeddings"], strict=True)
         )
+        return self._loaded[key]
 
     def keep(self, images: Sequence[Image], encoder: FrameEncoder) -> str:
         """Keep a set, unless it is there already and whole; returns its key.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ from storymem.film.storage import make_folder, publish_folder, sweep, sync_folde
 from storymem.media import write_png, write_video
 from storymem.memory.bank import Keyframe
 from storymem.settings import MemoryConfig, SamplingConfig
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = [
     "KEY_LENGTH",
@@ -49,7 +53,8 @@ _FORMAT = 1
 _TAIL = 5  # MM2V needs the last five frames, MI2V the last one
 _SHOT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
-# How a shot is computed, not what it is: changing it must not make a film stale.
+# How a shot is computed, not what it is: changing it must not make a film stale. (A setting that is new in a later
+# version must likewise stay out of the key while it has its default, or every older film would be stale.)
 _NOT_IN_KEY = {"batch_cfg"}
 
 
@@ -293,7 +298,7 @@ class TakeStore:
         return None if take is None else self.find(shot_id, take.key, verify=True)
 
     def _read(self, folder: Path, *, verify: bool) -> Take | None:
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         if not folder.is_dir():
             return None
@@ -302,7 +307,7 @@ class TakeStore:
             check_content(folder, facts["files"])
             self._whole.add(folder)
         try:
-            record = TypeAdapter(TakeRecord).validate_python(facts)
+            record = _record_adapter().validate_python(facts)
         except ValidationError as error:
             raise FilmDamagedError(
                 f"{folder}: {RECORD} is no take's record ({error.error_count()} mistakes)"
@@ -404,3 +409,10 @@ def preview_name(number: int) -> str:
 def keyframe_label(shot_id: str, frame_index: int) -> str:
     """What people call a keyframe."""
     return f"shot {shot_id}, frame {frame_index}"
+
+
+@cache
+def _record_adapter() -> TypeAdapter[TakeRecord]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(TakeRecord)
