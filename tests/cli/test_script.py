@@ -47,7 +47,8 @@ def test_check_goes_through_all_files_and_fails_at_the_end(wrong: Path, tmp_path
     assert result.stdout.startswith(f"{KITE}: The Kite\n  2 scenes, 3 shots")
     assert result.stderr.splitlines() == [
         f"{wrong}:1: titel: unknown field; did you mean title?",
-        f'{wrong}:3: shots[0].cut: found "maybe"; allowed: true (begins with a cut) or false (continues the shot before)',
+        f'{wrong}:3: shots[0].cut: found "maybe"; '
+        "allowed: true (begins with a cut) or false (continues the shot before)",
         f"{tmp_path / 'gone.yaml'}: there is no such file; `storymem script new` writes one to start from",
     ]
 

@@ -1,4 +1,4 @@
-"""The published schema and the loader agree: what the schema refuses does not load, and what loads it does not refuse."""
+"""The published schema and the loader agree: what the schema refuses does not load, what loads is valid."""
 
 from __future__ import annotations
 

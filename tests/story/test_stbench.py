@@ -93,8 +93,8 @@ def test_optional_lists_may_be_left_out() -> None:
 
 def test_lists_of_different_lengths() -> None:
     assert problems(kite(cut=[True], first_frame_prompt=["a", "b", "c"])) == [
-        "kite.json:11: scenes[0].first_frame_prompt: has 3 values, but video_prompts has 2; write one for each shot",
-        "kite.json:16: scenes[0].cut: has 1 values, but video_prompts has 2; write one for each shot",
+        "kite.json:11: scenes[0].first_frame_prompt: has 3, but video_prompts has 2; write one value for each shot",
+        "kite.json:16: scenes[0].cut: has 1, but video_prompts has 2; write one value for each shot",
     ]
 
 

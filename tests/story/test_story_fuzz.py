@@ -61,6 +61,7 @@ def check_outcome(read: Callable[[], Story]) -> None:
 
 @given(content=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join) | damaged())
 @example(content=b"null")
+@example(content=b'{"\\ud800story_name": "x"}')
 @example(content=b"%YAML 1.1\n--- &a [*a]")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 def test_any_bytes_are_a_story_or_a_script_error(tmp_path: Path, content: bytes) -> None:

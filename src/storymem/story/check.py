@@ -82,9 +82,7 @@ class TextOrFields(Form):
         if isinstance(data, dict) and len(data) == 1:
             name, rest = next(iter(data.items()))
             if isinstance(rest, str) and name not in cls.model_fields and not _close_to(name, cls.model_fields):
-                raise refuse(
-                    f"found '{shorten(f'{name}: {rest}')}', no field of ours; if it is a text, put it in quotes"
-                )
+                raise refuse(f"found '{shorten(f'{name}: {rest}')}', no field here; if it is a text, put it in quotes")
         return {cls.main_field(): data} if isinstance(data, str) else data
 
     @classmethod

@@ -68,6 +68,7 @@ def parse_story(text: str, source: str, base: Path | None, form: ScriptForm | No
         raise ScriptError(source, [error.problem]) from None
     story = read_film(data, base, mistakes) if form == "yaml" else read_stbench(data, base, mistakes)
     if story is None:
+        assert mistakes.problems, "a script is refused only with a reason"
         raise ScriptError(source, mistakes.problems)
     return story
 

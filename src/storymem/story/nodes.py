@@ -75,7 +75,7 @@ class Tree:
         """The tree as dicts, lists and scalars; notes empty values and characters that no text may have.
 
         Raises:
-            SyntaxProblem: aliases multiply the values beyond reason.
+            SyntaxProblem: aliases multiply the values beyond reason, or a name has a character that no text may have.
         """
         return _Plain(self).convert(self.root, ())
 
@@ -97,6 +97,10 @@ class _Plain:
             raise SyntaxProblem(f"is nested more than {MAX_DEPTH} deep; a script needs far less", node.line)
         value = node.value
         if isinstance(value, dict):
+            for key, child in value.items():
+                if (wrong := _forbidden(key)) is not None:
+                    message = f"found the character U+{ord(wrong):04X} in a name, which no text may have; take it out"
+                    raise SyntaxProblem(message, child.line)
             return {key: self.convert(child, (*path, key)) for key, child in value.items()}
         if isinstance(value, list):
             return [self.convert(child, (*path, index)) for index, child in enumerate(value)]

@@ -84,7 +84,8 @@ def _check_across(data: object, mistakes: Mistakes) -> None:
         for name in ("first_frame_prompt", "cut"):
             values = scene.get(name)
             if isinstance(values, list) and values and len(values) != len(prompts):
-                message = f"has {len(values)} values, but video_prompts has {len(prompts)}; write one for each shot"
+                lengths = f"has {len(values)}, but video_prompts has {len(prompts)}"
+                message = f"{lengths}; write one value for each shot"
                 mistakes.add(("scenes", index, name), message)
         cuts = scene.get("cut")
         if index == 0 and isinstance(cuts, list) and cuts and str(cuts[0]).strip().lower() in ("false", "no"):
