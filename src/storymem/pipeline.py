@@ -34,15 +34,20 @@ if TYPE_CHECKING:
 
     Frame = Image.Image | NDArray[Any] | torch.Tensor
 
-__all__ = ["StoryMemPipeline", "StoryMemPipelineOutput"]
+__all__ = ["StoryMemPipeline", "StoryMemPipelineOutput", "text_length"]
 
 MAX_TEXT_TOKENS = 512
 DEFAULT_BOUNDARY_RATIO = 0.9
 OUTPUT_TYPES = ("raw", "latent", "np", "pt", "pil")
 
 
+def text_length(tokenizer: Any) -> int:
+    """Tokens that a prompt is padded or cut to: Wan's 512, or fewer if the tokenizer says that its model takes fewer."""
+    return min(MAX_TEXT_TOKENS, int(tokenizer.model_max_length))
+
+
 @dataclass
-class StoryMemPipelineOutput(BaseOutput):
+class StoryMemPipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is untyped
     """What a call returns.
 
     Attributes:
@@ -57,7 +62,7 @@ class StoryMemPipelineOutput(BaseOutput):
     condition: ShotCondition
 
 
-class StoryMemPipeline(WanImageToVideoPipeline):
+class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
     """Makes one shot of a film: text-to-video, and with memory or given first frames, in one `__call__`.
 
     Components are those of `WanImageToVideoPipeline` (tokenizer, text_encoder, vae, scheduler, transformer and the
@@ -120,11 +125,11 @@ class StoryMemPipeline(WanImageToVideoPipeline):
         return self._codec
 
     def embed_text(self, text: str) -> torch.Tensor:
-        """UMT5 embeddings ``[1, 512, D]`` of a cleaned text, zero-padded; the last few texts are remembered."""
+        """UMT5 embeddings ``[1, 512, D]`` (see `text_length`) of a cleaned text, zero-padded; the last few texts are remembered."""
         key = (id(self.text_encoder), text)
         if key not in self._prompt_cache:
             embeds = self._get_t5_prompt_embeds(
-                text, max_sequence_length=MAX_TEXT_TOKENS, device=self._execution_device
+                text, max_sequence_length=text_length(self.tokenizer), device=self._execution_device
             )
             self._prompt_cache[key] = embeds.cpu()
             while len(self._prompt_cache) > 16:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FlowDPMSolverMultistepScheduler", "Scheduler", "flow_sigmas", "make_scheduler"]
 
-Scheduler = UniPCMultistepScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
+Scheduler: TypeAlias = UniPCMultistepScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
 
 NUM_TRAIN_TIMESTEPS = 1000
 # The noisiest training step of Wan's UniPC schedule: sigma(t) = t / 1000 over t = 1 .. 1000, reversed, less its last 1.
@@ -34,10 +34,10 @@ def flow_sigmas(num_inference_steps: int, shift: float, solver: Solver = "unipc"
     """
     start = UNIPC_SIGMA_MAX if solver == "unipc" else 1.0
     s = np.linspace(start, 0.0, num_inference_steps + 1)[:-1]
-    return cast("NDArray[np.float64]", shift * s / (1 + (shift - 1) * s))
+    return shift * s / (1 + (shift - 1) * s)
 
 
-class FlowDPMSolverMultistepScheduler(DPMSolverMultistepScheduler):
+class FlowDPMSolverMultistepScheduler(DPMSolverMultistepScheduler):  # type: ignore[misc]  # diffusers is untyped
     """diffusers' DPM++ solver with the sigmas given, which its own `set_timesteps` does not take."""
 
     def set_timesteps(

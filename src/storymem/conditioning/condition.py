@@ -39,8 +39,8 @@ class ShotCondition:
 
     Attributes:
         layout: the sizes.
-        mask: ``[1, 4, M + F_lat, h, w]`` float32, 1 where the frame is given.
-        latents: ``[1, z, M + F_lat, h, w]`` float32, the memory's latents, then those of the known frames and zeros.
+        mask: ``[B, 4, M + F_lat, h, w]`` float32, 1 where the frame is given; B is 1 but in training.
+        latents: ``[B, z, M + F_lat, h, w]`` float32, the memory's latents, then those of the known frames and zeros.
         positions: temporal positions of the M + F_lat latent frames.
     """
 
@@ -100,8 +100,9 @@ def build_condition(
 
     Args:
         layout: the sizes; `num_memory` must be that of `memory_latents`.
-        memory_latents: ``[1, z, M, h, w]``, one latent frame per keyframe, or None.
-        condition_latents: ``[1, z, F_lat, h, w]``, the encoded known frames followed by zeros.
+        memory_latents: ``[B, z, M, h, w]``, one latent frame per keyframe, or None. A shot is made with B = 1; training
+            puts clips of the same layout into one condition.
+        condition_latents: ``[B, z, F_lat, h, w]``, the encoded known frames followed by zeros.
         stride: S of the negative RoPE shift.
     """
     num_memory = 0 if memory_latents is None else memory_latents.shape[2]
@@ -110,7 +111,7 @@ def build_condition(
     latents = condition_latents if memory_latents is None else torch.cat([memory_latents, condition_latents], dim=2)
     return ShotCondition(
         layout=layout,
-        mask=layout.mask(),
+        mask=layout.mask().to(latents.device).expand(latents.shape[0], -1, -1, -1, -1),
         latents=latents,
         positions=temporal_positions(num_memory, layout.num_latent_frames, stride),
     )

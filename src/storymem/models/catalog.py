@@ -36,6 +36,7 @@ class ModelEntry:
         download_gb: about how much is downloaded, in units of 10^9 bytes.
         parameters: component → parameters, in units of 10^9 (counted, see tests/models/test_catalog.py).
         sampling: fields of `SamplingConfig` that differ from what it is laid over.
+        negative_prompt: what the model's makers steer away from; may be empty.
         base: name of the model that a LoRA goes on.
         note: one sentence a user should know.
     """
@@ -51,6 +52,7 @@ class ModelEntry:
     download_gb: float = 0.0
     parameters: Mapping[str, float] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    negative_prompt: str = ""
     base: str | None = None
     note: str = ""
 
@@ -65,6 +67,14 @@ _T2V: Mapping[str, Any] = MappingProxyType(
 _MEMORY: Mapping[str, Any] = MappingProxyType({"shift": 4.0, "memory_stride": 5})
 _FOUR_STEPS: Mapping[str, Any] = MappingProxyType(
     {"num_inference_steps": 4, "solver": "euler", "shift": 5.0, "guidance_scale": 1.0, "guidance_scale_2": 1.0}
+)
+# Wan2.2's own negative prompt (Apache-2.0), in the language it was trained with: garish or overexposed, static, blurred
+# details, subtitles, painting-like, still, greyish, low quality, JPEG artefacts, ugly, deformed hands, faces and limbs,
+# crowded background, walking backwards.
+_WAN_NEGATIVE = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，"  # noqa: RUF001
+    "残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，"  # noqa: RUF001
+    "三条腿，背景人很多，倒着走"  # noqa: RUF001
 )
 _ORIGINAL_FILES = (
     "high_noise_model/*",
@@ -103,6 +113,7 @@ _ENTRIES = (
         download_gb=126,
         parameters=_A14B,
         sampling=_I2V,
+        negative_prompt=_WAN_NEGATIVE,
         note="Needs a memory LoRA, such as storymem-mi2v, to be given memory.",
     ),
     ModelEntry(
@@ -115,6 +126,7 @@ _ENTRIES = (
         download_gb=126,
         parameters=_A14B,
         sampling=_I2V,
+        negative_prompt=_WAN_NEGATIVE,
         note="Needs a memory LoRA, such as storymem-mi2v, to be given memory.",
     ),
     ModelEntry(
@@ -127,6 +139,7 @@ _ENTRIES = (
         download_gb=126,
         parameters=_A14B,
         sampling=_T2V,
+        negative_prompt=_WAN_NEGATIVE,
         note="For the first shot of a film; it cannot be given memory.",
     ),
     ModelEntry(
@@ -139,6 +152,7 @@ _ENTRIES = (
         download_gb=126,
         parameters=_A14B,
         sampling=_T2V,
+        negative_prompt=_WAN_NEGATIVE,
         note="For the first shot of a film; it cannot be given memory.",
     ),
     ModelEntry(

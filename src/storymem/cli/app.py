@@ -1,0 +1,66 @@
+"""The tree of commands and what happens to errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from storymem.cli import doctor, film, memory, models, script
+from storymem.errors import StoryMemError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="storymem",
+    help="Films of many shots, made by AI, in which everything stays itself.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"storymem {version('storymem')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Films of many shots, made by AI, in which everything stays itself."""
+
+
+film.register(app)
+app.add_typer(memory.app, name="memory")
+app.add_typer(script.app, name="script")
+app.add_typer(models.app, name="models")
+doctor.register(app)
+
+
+def run() -> None:
+    """Run the command line; what can be mended ends with one clear sentence and the error's exit code, no traceback."""
+    # Libraries' advice to developers (a missing torchvision, say) is no message for users; errors still are.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    try:
+        app()
+    except StoryMemError as error:
+        from rich.console import Console
+
+        if "--json" in sys.argv[1:]:  # who reads events must find the error among them
+            typer.echo(json.dumps({"event": "error", "message": str(error), "exit_code": error.exit_code}))
+        console = Console(stderr=True, soft_wrap=True)
+        console.print("error:", style="bold red", end=" ")
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(error.exit_code)

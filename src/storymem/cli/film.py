@@ -1,0 +1,374 @@
+"""`generate`, `retake`, `choose`, `status` and `export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from storymem.cli.options import (
+    MACHINE,
+    MEMORY,
+    SAMPLING,
+    AsJson,
+    Attention,
+    Continue,
+    Device,
+    Dtype,
+    FirstShotModel,
+    Folder,
+    LoraOption,
+    ModelOption,
+    OffloadOption,
+    ShotId,
+    Solver,
+    Transformer,
+    Transformer2,
+    VaeTiling,
+    What,
+    film_settings,
+    model_request,
+    parse_size,
+    products_of,
+    runtime_of,
+)
+
+if TYPE_CHECKING:
+    from storymem.cli.show import Show
+    from storymem.film.export import Product
+    from storymem.film.manifest import FilmSettings
+    from storymem.film.pipeline_maker import Runtime
+    from storymem.film.project import Film
+    from storymem.film.resolve import ResolvedModel
+    from storymem.film.tools import Tools
+    from storymem.settings import MemoryConfig
+    from storymem.story import Story
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands on the command line."""
+    for command in (generate, retake, choose, status, export):
+        app.command(rich_help_panel="Films")(command)
+
+
+def generate(
+    script: Annotated[Path, typer.Argument(help="A story script: our YAML, or ST-Bench JSON.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The film's folder.", show_default=False)],
+    model: ModelOption = None,
+    lora: LoraOption = None,
+    first_shot_model: FirstShotModel = None,
+    transformer: Transformer = None,
+    transformer_2: Transformer2 = None,
+    size: Annotated[str | None, typer.Option(help="Such as 832x480.", rich_help_panel=SAMPLING)] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a shot, 4k + 1.", rich_help_panel=SAMPLING)] = None,
+    fps: Annotated[int | None, typer.Option(help="Frames per second.", rich_help_panel=SAMPLING)] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=SAMPLING)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the film; every shot's follows from it.", rich_help_panel=SAMPLING)
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="Of the high-noise expert.", rich_help_panel=SAMPLING)] = None,
+    guidance_2: Annotated[
+        float | None, typer.Option("--guidance-2", help="Of the low-noise expert.", rich_help_panel=SAMPLING)
+    ] = None,
+    shift: Annotated[float | None, typer.Option(help="Flow shift.", rich_help_panel=SAMPLING)] = None,
+    boundary: Annotated[
+        float | None, typer.Option(help="Where the experts change, 0 to 1.", rich_help_panel=SAMPLING)
+    ] = None,
+    solver: Annotated[Solver | None, typer.Option(help="Of the flow.", rich_help_panel=SAMPLING)] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="Of every shot without its own.", rich_help_panel=SAMPLING)
+    ] = None,
+    memory_stride: Annotated[
+        int | None, typer.Option(help="S of the negative RoPE shift.", rich_help_panel=MEMORY)
+    ] = None,
+    memory_size: Annotated[
+        int | None, typer.Option(help="Keyframes in the bank at most; 0: no memory.", rich_help_panel=MEMORY)
+    ] = None,
+    memory_sink: Annotated[int | None, typer.Option(help="First keyframes that stay.", rich_help_panel=MEMORY)] = None,
+    keyframes: Annotated[
+        int | None, typer.Option(help="New keyframes per shot at most.", rich_help_panel=MEMORY)
+    ] = None,
+    similarity: Annotated[
+        float | None, typer.Option(help="Above it, a frame repeats a keyframe.", rich_help_panel=MEMORY)
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(help="Score that a keyframe needs; the scorer's own if not given.", rich_help_panel=MEMORY),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Of frames: builtin, clip-vit-b32, or a CLIP folder.", rich_help_panel=MEMORY)
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="Of quality: builtin, hpsv3, none.", rich_help_panel=MEMORY)
+    ] = None,
+    continue_with: Annotated[
+        Continue | None,
+        typer.Option(help="A shot without a cut begins with the last frame, or five.", rich_help_panel=MEMORY),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
+    attention: Attention = None,
+    vae_tiling: VaeTiling = False,
+    batch_cfg: Annotated[
+        bool, typer.Option("--batch-cfg", help="Both guidance branches in one batch.", rich_help_panel=MACHINE)
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and make nothing.")] = False,
+    remake: Annotated[
+        bool, typer.Option("--remake", help="Make stale shots again, and take over changed settings.")
+    ] = False,
+    what: Annotated[
+        list[What] | None, typer.Option(help="Export only this (may be repeated). Default: everything.")
+    ] = None,
+    no_export: Annotated[bool, typer.Option("--no-export", help="Make the shots only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a film of a story script. Run the same command again to go on where it stopped."""
+    from storymem.film.project import Film
+    from storymem.film.resolve import resolve_model
+    from storymem.story import load_story
+
+    story = load_story(script)
+    before = Film.open(output).manifest if Film.is_in(output) else None
+    request = model_request(
+        story,
+        before,
+        model=model,
+        lora=lora,
+        first_shot_model=first_shot_model,
+        transformer=transformer,
+        transformer_2=transformer_2,
+    )
+    resolved = resolve_model(request)
+    width, height = parse_size(size)
+    settings = film_settings(
+        story,
+        resolved,
+        before,
+        sampling={
+            "width": width,
+            "height": height,
+            "num_frames": frames,
+            "fps": fps,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "guidance_scale_2": guidance_2,
+            "shift": shift,
+            "boundary_ratio": boundary,
+            "solver": None if solver is None else solver.value,
+            "memory_stride": memory_stride,
+            "batch_cfg": batch_cfg or None,
+        },
+        memory={
+            "capacity": memory_size,
+            "sink": memory_sink,
+            "max_keyframes_per_shot": keyframes,
+            "similarity_threshold": similarity,
+            "quality_threshold": quality,
+            "encoder": encoder,
+            "scorer": scorer,
+        },
+        seed=seed,
+        continue_with=continue_with,
+        negative_prompt=negative_prompt,
+    )
+    runtime = runtime_of(device, dtype, offload, attention, vae_tiling)
+    tools = _tools(resolved, runtime, settings.memory)
+    if dry_run:
+        _dry_run(output, story, script, settings, tools, remake=remake, as_json=as_json)
+        return
+    _generate(output, story, script.read_bytes(), settings, tools, resolved,
+              remake=remake, products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
+
+
+def _generate(
+    output: Path,
+    story: Story,
+    script: bytes,
+    settings: FilmSettings,
+    tools: Tools,
+    resolved: ResolvedModel,
+    *,
+    remake: bool,
+    products: tuple[Product, ...] | None,
+    as_json: bool,
+) -> None:
+    from storymem.cli.show import showing
+    from storymem.film.director import Director
+    from storymem.film.project import Film
+
+    with showing(as_json=as_json) as show, _stopping_cleanly(show, "run the same command again to go on"):
+        if resolved.note:
+            show.say("note", f"{resolved.model.name}: {resolved.note}")
+        with Film.begin(
+            output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
+        ) as film:
+            for event in Director(film, tools).generate(remake_stale=remake, on_step=show):
+                show(event)
+            _say_stale(show, film)
+            if products is not None:
+                _export(film, products, show)
+
+
+def retake(
+    folder: Folder,
+    shot: ShotId,
+    seed: Annotated[int | None, typer.Option(help="Of the new take; the shot's next one if not given.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Of the new take; its seed then stays, unless given.")] = None,
+    model: ModelOption = None,
+    lora: LoraOption = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: OffloadOption = "none",
+    attention: Attention = None,
+    vae_tiling: VaeTiling = False,
+    no_export: Annotated[bool, typer.Option("--no-export", help="Make the shot only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make another take of one shot with the film's own model; the old take is kept beside it."""
+    from storymem.cli.show import showing
+    from storymem.film.director import Director
+    from storymem.film.export import PRODUCTS
+    from storymem.film.project import Film
+    from storymem.film.resolve import resolve_model
+
+    with Film.work(folder) as film:
+        request = model_request(film.manifest.story, film.manifest, model=model, lora=lora)
+        runtime = runtime_of(device, dtype, offload, attention, vae_tiling)
+        tools = _tools(resolve_model(request), runtime, film.manifest.settings.memory)
+        with showing(as_json=as_json) as show, _stopping_cleanly(show, "run the same command again"):
+            for event in Director(film, tools).retake(shot, seed=seed, prompt=prompt, on_step=show):
+                show(event)
+            _say_stale(show, film)
+            if not no_export and _complete(film):
+                _export(film, PRODUCTS, show)
+
+
+def choose(
+    folder: Folder,
+    shot: ShotId,
+    take: Annotated[
+        str, typer.Argument(help="The beginning of the take's key (see `storymem status`).", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Put another take of a shot into the film. Then `storymem export` writes the film again."""
+    from storymem.cli.show import showing
+    from storymem.film.project import Film
+
+    with Film.work(folder) as film, showing(as_json=as_json) as show:
+        chosen = film.choose(shot, take)
+        show.say("chosen", f"Shot {shot}: take {chosen.key[:16]} is in the film.", shot_id=shot, key=chosen.key)
+        _say_stale(show, film)
+
+
+def status(
+    folder: Folder,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every byte of every take.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a film's shots and takes, and what is missing, stale or damaged. Works while the film is being made."""
+    from storymem.cli.plan import show_plan
+    from storymem.film.plan import plan_film
+    from storymem.film.project import Film
+
+    film = Film.open(folder)
+    show_plan(film, plan_film(film, verify=verify), as_json=as_json)
+
+
+def export(
+    folder: Folder,
+    what: Annotated[list[What] | None, typer.Option(help="Only this (may be repeated). Default: everything.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Another folder than the film's.", show_default=False)] = None,
+    crf: Annotated[int, typer.Option(min=0, max=51, help="H.264 quality; smaller is better, 0 is lossless.")] = 17,
+    again: Annotated[bool, typer.Option("--again", help="Write also what is there and up to date.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the film, its clips, the contact sheet and the timelines from the takes as they are."""
+    from storymem.cli.show import showing
+    from storymem.film.project import Film
+
+    with (
+        Film.work(folder) as film,
+        showing(as_json=as_json) as show,
+        _stopping_cleanly(show, "run the same command again"),
+    ):
+        _export(film, products_of(what), show, folder=to, crf=crf, again=again)
+
+
+def _export(
+    film: Film,
+    products: tuple[Product, ...],
+    show: Show,
+    *,
+    folder: Path | None = None,
+    crf: int = 17,
+    again: bool = False,
+) -> None:
+    from storymem.film.export import export_film
+
+    done, left_out = export_film(film, products, folder=folder, crf=crf, again=again, on_work=show.progress)
+    for product, paths in done.items():
+        first = paths[0].parent if product == "clips" else paths[0]
+        show.say("exported", f"{product:>8}  {first}", product=product, files=[str(path) for path in paths])
+    for product, how in left_out.items():
+        show.say("note", f"{product:>8}  left out: {how}", product=product)
+
+
+def _dry_run(
+    output: Path, story: Story, script: Path, settings: FilmSettings, tools: Tools, *, remake: bool, as_json: bool
+) -> None:
+    from storymem.cli.plan import show_plan
+    from storymem.film.plan import plan_film
+    from storymem.film.project import Film
+
+    film = Film.preview(
+        output, story=story, script=script.read_bytes(), settings=settings, tools=tools, adopt_settings=remake
+    )
+    show_plan(film, plan_film(film), as_json=as_json)
+
+
+def _tools(resolved: ResolvedModel, runtime: Runtime, memory: MemoryConfig) -> Tools:
+    from storymem.film.pipeline_maker import PipelineShotMaker
+    from storymem.film.tools import Tools
+    from storymem.memory.encoders import load_encoder, load_scorer
+
+    maker = PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
+    device = str(runtime.resolve()[0])
+    return Tools(
+        maker=maker,
+        encoder=load_encoder(memory.encoder, device=device),
+        scorer=load_scorer(memory.scorer, device=device),
+    )
+
+
+def _complete(film: Film) -> bool:
+    return all(shot.id in film.manifest.chosen for shot in film.manifest.story.shots)
+
+
+def _say_stale(show: Show, film: Film) -> None:
+    from storymem.film.plan import plan_film
+
+    stale = [planned.shot.id for planned in plan_film(film) if planned.status == "stale"]
+    if stale:
+        verb = "is" if len(stale) == 1 else "are"
+        show.say(
+            "warning",
+            f"{', '.join(stale)} {verb} stale: `storymem generate` with --remake makes again what depends on a change.",
+            stale=stale,
+        )
+
+
+@contextmanager
+def _stopping_cleanly(show: Show, how_to_go_on: str) -> Iterator[None]:
+    """Ctrl-C ends the work in hand, says how to go on, and leaves with 130, as shells expect."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        show.say("stopped", f"Stopped. Everything finished is kept: {how_to_go_on}.")
+        raise typer.Exit(130) from None

@@ -1,0 +1,212 @@
+"""The options that commands share, and what they mean together."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from storymem.errors import SettingsError
+
+if TYPE_CHECKING:
+    from storymem.film.export import Product
+    from storymem.film.manifest import FilmSettings, Manifest
+    from storymem.film.pipeline_maker import Runtime
+    from storymem.film.resolve import ModelRequest, ResolvedModel
+    from storymem.story import Story
+
+
+class Solver(StrEnum):
+    """Choices of --solver."""
+
+    unipc = "unipc"
+    dpmpp = "dpm++"
+    euler = "euler"
+
+
+class Continue(StrEnum):
+    """Choices of --continue-with."""
+
+    mi2v = "mi2v"
+    mm2v = "mm2v"
+
+
+class What(StrEnum):
+    """Choices of --what."""
+
+    film = "film"
+    sheet = "sheet"
+    clips = "clips"
+    timeline = "timeline"
+
+
+MODEL, MEMORY, SAMPLING, MACHINE = "Model", "Memory", "Sampling", "Machine"
+
+Folder = Annotated[Path, typer.Argument(help="The film's folder.", show_default=False)]
+ShotId = Annotated[str, typer.Argument(help="The shot, such as 01-02 (see `storymem status`).", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Events for machines: one JSON object per line.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MACHINE)]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.", rich_help_panel=MACHINE)]
+OffloadOption = Annotated[
+    str,
+    typer.Option(
+        "--offload", help="What waits in main memory: none, model, group or sequential.", rich_help_panel=MACHINE
+    ),
+]
+Attention = Annotated[
+    str | None, typer.Option(help="A diffusers attention backend, such as flash or sage.", rich_help_panel=MACHINE)
+]
+VaeTiling = Annotated[bool, typer.Option("--vae-tiling", help="Decode in tiles: less memory.", rich_help_panel=MACHINE)]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A name (`storymem models list`), or an original Wan2.2 or diffusers folder.", rich_help_panel=MODEL
+    ),
+]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A LoRA: name, folder or file, PATH@0.5 for a weight. May be repeated.", rich_help_panel=MODEL),
+]
+FirstShotModel = Annotated[
+    str | None,
+    typer.Option(help="A text-to-video model (name or folder) for shots that see nothing.", rich_help_panel=MODEL),
+]
+Transformer = Annotated[
+    str | None, typer.Option(help="A single file for the high-noise expert (safetensors, gguf).", rich_help_panel=MODEL)
+]
+Transformer2 = Annotated[
+    str | None, typer.Option("--transformer-2", help="The same for the low-noise expert.", rich_help_panel=MODEL)
+]
+
+
+def film_settings(
+    story: Story,
+    resolved: ResolvedModel,
+    before: Manifest | None,
+    *,
+    sampling: dict[str, Any],
+    memory: dict[str, Any],
+    seed: int | None,
+    continue_with: Continue | None,
+    negative_prompt: str | None,
+) -> FilmSettings:
+    """The settings of a film: options over the script over what the film has over what the model was made for.
+
+    Args:
+        story: the story.
+        resolved: the model.
+        before: the film as it is, if it is gone on with.
+        sampling: options for `SamplingConfig`; None is not given.
+        memory: options for `MemoryConfig`, likewise.
+        seed: option.
+        continue_with: option.
+        negative_prompt: option.
+    """
+    from dataclasses import asdict
+
+    from storymem.film.manifest import FilmSettings
+
+    sampling, memory = given(**sampling), given(**memory)
+    said_sampling, said_memory = story.defaults.sampling(), story.defaults.memory()
+    base: dict[str, Any] = dict(resolved.sampling)
+    base_memory: dict[str, Any] = {}
+    texts = [negative_prompt, story.defaults.negative_prompt]
+    ways = [None if continue_with is None else continue_with.value]
+    seeds = [seed, story.defaults.seed]
+    if before is not None and before.tools.description.get("request") == resolved.request.to_json():
+        # The same model: what is not said anew stays as it is.
+        base, base_memory = asdict(before.settings.sampling), asdict(before.settings.memory)
+        texts.append(before.settings.negative_prompt)
+        ways.append(before.settings.continue_with)
+        seeds.append(before.settings.seed)
+    if "guidance_scale" in sampling and "guidance_scale_2" not in sampling:
+        sampling["guidance_scale_2"] = sampling["guidance_scale"]  # one number given means both experts
+    if "capacity" in memory and "sink" not in memory and "sink" not in said_memory:
+        # A bank smaller than the sink takes the sink down with it.
+        memory["sink"] = min(base_memory.get("sink", 3), max(memory["capacity"], 0))
+    return FilmSettings.for_story(
+        story,
+        sampling={**{key: value for key, value in base.items() if key not in said_sampling}, **sampling},
+        memory={**{key: value for key, value in base_memory.items() if key not in said_memory}, **memory},
+        seed=_first_said(seeds),
+        continue_with=_first_said([*ways, resolved.continue_with]),
+        negative_prompt=_first_said([*texts, resolved.negative_prompt]),
+    )
+
+
+def model_request(
+    story: Story,
+    before: Manifest | None,
+    *,
+    model: str | None,
+    lora: list[str] | None,
+    first_shot_model: str | None = None,
+    transformer: str | None = None,
+    transformer_2: str | None = None,
+) -> ModelRequest:
+    """The model that is asked for: by options, else by the script, else the film's own, else the default.
+
+    Options that change the film's own model (another LoRA, say) are laid over it.
+    """
+    from dataclasses import replace
+
+    from storymem.film.resolve import ModelRequest, parse_loras
+
+    request = request_of(before) or ModelRequest()
+    if story.defaults.model is not None:
+        request = ModelRequest(model=story.defaults.model)
+    if story.defaults.lora is not None:
+        request = replace(request, loras=((story.defaults.lora, 1.0),))
+    if model is not None:
+        request = ModelRequest(model=model)
+    if lora is not None:
+        request = replace(request, loras=parse_loras(lora))
+    files = given(first_shot_model=first_shot_model, transformer=transformer, transformer_2=transformer_2)
+    return replace(request, **files)
+
+
+def request_of(manifest: Manifest | None) -> ModelRequest | None:
+    """The model that a film was made with, as its user named it."""
+    from storymem.film.resolve import ModelRequest
+
+    data = None if manifest is None else manifest.tools.description.get("request")
+    return ModelRequest.from_json(data) if isinstance(data, dict) else None
+
+
+def runtime_of(device: str, dtype: str, offload: str, attention: str | None, vae_tiling: bool) -> Runtime:
+    """Where and how the model runs, from the options."""
+    from storymem.film.pipeline_maker import Runtime
+
+    return Runtime(device=device, dtype=dtype, offload=offload, attention=attention, vae_tiling=vae_tiling)  # type: ignore[arg-type]  # checked inside
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The options that were given: those that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _first_said(values: list[Any]) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def parse_size(text: str | None) -> tuple[int | None, int | None]:
+    """Width and height of ``832x480``; twice None if it is not given.
+
+    Raises:
+        SettingsError: it is something else.
+    """
+    if text is None:
+        return None, None
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise SettingsError(f"--size is {text!r}; write WIDTHxHEIGHT in pixels, such as 832x480.")
+    return int(width), int(height)
+
+
+def products_of(what: list[What] | None) -> tuple[Product, ...]:
+    """What to export: everything unless something is named."""
+    from storymem.film.export import PRODUCTS
+
+    return PRODUCTS if not what else tuple(product for product in PRODUCTS if product in {item.value for item in what})

@@ -1,0 +1,120 @@
+"""The plan of a film as a table: what `status` and `generate --dry-run` print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from storymem.cli.show import clock
+
+if TYPE_CHECKING:
+    from storymem.film.plan import PlannedShot
+    from storymem.film.project import Film
+
+__all__ = ["show_plan"]
+
+_STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "damaged": "bold red"}
+
+
+def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool) -> None:
+    """Print a film's settings and every shot of it.
+
+    Args:
+        film: the film.
+        plan: from `storymem.film.plan.plan_film`.
+        as_json: as one JSON object.
+    """
+    manifest = film.manifest
+    sampling, memory = manifest.settings.sampling, manifest.settings.memory
+    seconds = estimate(plan, sampling.num_inference_steps)
+    counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
+    frames = sum(planned.num_frames - planned.drop for planned in plan)
+    if as_json:
+        about = {
+            "title": manifest.story.title,
+            "folder": str(film.folder),
+            "settings": film.manifest.settings_json(),
+            "counts": counts,
+            "frames": frames,
+            "seconds": frames / sampling.fps,
+            "estimated_seconds_to_make": seconds,
+            "shots": [planned.to_json() for planned in plan],
+        }
+        sys.stdout.write(json.dumps(about, ensure_ascii=False) + "\n")
+        return
+
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(Text(manifest.story.title, style="bold"))
+    model = manifest.tools.description.get("model", "unknown model")
+    guidance = f"guidance {sampling.guidance_scale:g}"
+    if sampling.guidance_scale_2 is not None and sampling.guidance_scale_2 != sampling.guidance_scale:
+        guidance += f" and {sampling.guidance_scale_2:g}"
+    for line in (
+        f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, {sampling.num_inference_steps} steps of "
+        f"{sampling.solver}, shift {sampling.shift:g}, {guidance}, film seed {manifest.settings.seed}",
+        f"memory: {memory.capacity} keyframes, the first {memory.sink} stay, S = {sampling.memory_stride}; "
+        f"encoder {memory.encoder}, scorer {memory.scorer}",
+    ):
+        console.print(Text(line, style="dim"))
+    width = max(len(planned.shot.id) for planned in plan)
+    for planned in plan:
+        console.print(Text.assemble("\n", (f"{planned.shot.id:{width}}", "bold"), "  ", *_facts(planned)))
+        indent = " " * (width + 2)
+        console.print(Text(f"{indent}{planned.prompt}"))
+        console.print(Text(f"{indent}sees {_sees(planned)}", style="dim"))
+        for kept in planned.kept if len(planned.kept) > 1 else ():
+            mark = "in the film" if planned.take is not None and planned.take.key == kept.key else "kept"
+            console.print(Text(f"{indent}take {kept.key[:16]}  seed {kept.seed}  {mark}", style="dim"))
+    said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    line = f"\n{len(plan)} shots ({said}); {frames} frames, {clock(frames / sampling.fps)} of film"
+    if seconds is not None and counts["missing"] + counts["damaged"]:
+        line += f"; about {clock(seconds)} to make the rest"
+    console.print(line)
+
+
+def _facts(planned: PlannedShot) -> list[str | tuple[str, str]]:
+    """The line beside a shot's id, in parts with their styles."""
+    parts: list[str | tuple[str, str]] = [
+        f"{planned.mode}  {planned.num_frames} frames  seed {planned.seed}  ",
+        (planned.status, _STYLES[planned.status]),
+    ]
+    if planned.reason:
+        parts.append(f" ({planned.reason})")
+    if planned.take is not None:
+        parts.append((f"  take {planned.take.key[:16]}", "dim"))
+    return parts
+
+
+def _sees(planned: PlannedShot) -> str:
+    if planned.memory is None:
+        return f"what is decided after shot {planned.decided_after}"
+    if not planned.memory:
+        return "nothing"
+    groups: dict[str, list[str]] = {}
+    for seen in planned.memory:
+        place, _, frame = seen.label.rpartition(", frame ")
+        groups.setdefault(place or seen.label, []).extend([frame] if place else [])
+    said = [
+        place + (f", frame{'s' * (len(frames) > 1)} {', '.join(frames)}" if frames else "")
+        for place, frames in groups.items()
+    ]
+    number = len(planned.memory)
+    return f"{number} keyframe{'s' * (number > 1)}: {'; '.join(said)}"
+
+
+def estimate(plan: Sequence[PlannedShot], steps: int) -> float | None:
+    """Seconds to make what is missing or damaged, from the pace of the takes that are there; None without any."""
+    past = [
+        float(planned.take.record.made["seconds"])
+        for planned in plan
+        if planned.take is not None and "seconds" in planned.take.record.made
+    ]
+    if not past:
+        return None
+    todo = sum(planned.take is None for planned in plan)
+    return sum(past) / len(past) * todo

@@ -1,0 +1,174 @@
+"""Events on a terminal: bars with the time left for film, shot and step; or, for machines, one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from storymem.film.events import (
+    Event,
+    FilmFinished,
+    FilmPlanned,
+    KeyframesChosen,
+    ShotFinished,
+    ShotReused,
+    ShotStale,
+    ShotStarted,
+    StepDone,
+    TakeDamaged,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+__all__ = ["JsonShow", "Show", "TerminalShow", "clock", "showing"]
+
+
+class Show(Protocol):
+    """Takes events; says things beside them."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+
+    def say(self, kind: str, text: str, **data: Any) -> None:
+        """Show a message that is no event of the film, such as a file that was written."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far a piece of work beside the film is, such as joining it."""
+
+
+class JsonShow:
+    """One JSON object per line on standard output."""
+
+    def __call__(self, event: Event) -> None:
+        """Write the event."""
+        self._write(event.to_json())
+
+    def say(self, kind: str, text: str, **data: Any) -> None:
+        """Write a message as ``{"event": kind, "message": text, ...}``."""
+        self._write({"event": kind, "message": text, **data})
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Write the end of a piece of work; what lies between is of no use to a machine."""
+        if done == total:
+            self._write({"event": "work_done", "work": what, "total": total})
+
+    @staticmethod
+    def _write(data: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+class TerminalShow:
+    """Bars and lines for people. Where the output is no terminal, only the lines."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self.console = console
+        self._progress = progress
+        self._film: TaskID | None = None
+        self._shot: TaskID | None = None
+        self._work: dict[str, TaskID] = {}
+        self._line: str = ""
+
+    def say(self, kind: str, text: str, **data: Any) -> None:
+        """Print a line."""
+        style = {"note": "yellow", "warning": "bold yellow"}.get(kind, "")
+        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A bar of its own for each piece of work."""
+        if what not in self._work:
+            self._work[what] = self._progress.add_task(what, total=total, left="")
+        self._progress.update(self._work[what], completed=done, total=total)
+        if done == total:
+            self._progress.remove_task(self._work.pop(what))
+
+    def __call__(self, event: Event) -> None:  # noqa: PLR0912 - one branch per event
+        """Show an event."""
+        match event:
+            case FilmPlanned():
+                there = len(event.shots) - len(event.to_make)
+                line = f"{event.title}: {len(event.shots)} shots, {len(event.to_make)} to make"
+                if there:
+                    line += f", {there} there already"
+                if event.seconds_left is not None and event.to_make:
+                    line += f", about {clock(event.seconds_left)}"
+                self.say("plan", line)
+                if event.to_make:
+                    self._film = self._progress.add_task("film", total=len(event.to_make), left="")
+            case ShotStarted():
+                memory = f"sees {len(event.memory)} keyframe{'s' * (len(event.memory) != 1)}"
+                after = f", continues {event.continues}" if event.continues else ""
+                self._line = f"{event.mode}, seed {event.seed}, {memory}{after}"
+                self._shot = self._progress.add_task(f"shot {event.shot_id}", total=event.steps, left="loading")
+            case StepDone():
+                if self._shot is not None:
+                    self._progress.update(
+                        self._shot,
+                        completed=event.done,
+                        left=f"{clock(event.shot_seconds_left)} left, {event.seconds_per_step:.2f} s/step",
+                    )
+                if self._film is not None:
+                    self._progress.update(self._film, left=f"{clock(event.film_seconds_left)} left")
+            case KeyframesChosen():
+                number = len(event.keyframes)
+                self._line += f"; {number} new keyframe{'s' * (number != 1)}" if number else "; no new keyframe"
+            case ShotFinished():
+                if self._shot is not None:
+                    self._progress.remove_task(self._shot)
+                    self._shot = None
+                if self._film is not None:
+                    self._progress.advance(self._film)
+                self.say("shot", f"  {event.shot_id}  made in {clock(event.seconds)}  ({self._line})")
+            case ShotReused():
+                self.say("shot", f"  {event.shot_id}  is there already")
+            case ShotStale():
+                self.say("warning", f"  {event.shot_id}  is stale: {event.reason}")
+            case TakeDamaged():
+                where = f"; set aside as {event.aside}" if event.aside else ""
+                self.say("warning", f"  {event.shot_id}  was damaged ({event.what}){where}")
+            case FilmFinished():
+                if self._film is not None:
+                    self._progress.remove_task(self._film)
+                    self._film = None
+
+
+@contextmanager
+def showing(*, as_json: bool) -> Iterator[Show]:
+    """A `Show` for one block."""
+    if as_json:
+        yield JsonShow()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console()
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        yield TerminalShow(console, progress)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people say them: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,195 @@
+"""From a film's folder to what one shows and hands on: the MP4, the clips, the contact sheet and the timelines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from storymem.errors import FilmError, MissingExtraError
+from storymem.film.edit import Edit, EditShot, MemoryPicture, join_film, write_clips
+from storymem.film.plan import PlannedShot, plan_film
+from storymem.film.project import Film
+from storymem.film.record import digest_of, pack_record, unpack_record
+from storymem.film.sheet import contact_sheet
+from storymem.film.storage import make_folder, remove_file, replace_file
+from storymem.film.takes import SeenKeyframe
+from storymem.film.timeline import write_timeline
+from storymem.media import FloatArray, read_image
+
+__all__ = ["PRODUCTS", "Exported", "Product", "export_film", "film_edit"]
+
+Product = Literal["film", "sheet", "clips", "timeline"]
+PRODUCTS: tuple[Product, ...] = ("film", "sheet", "clips", "timeline")
+"""What can be exported: ``film.mp4``; ``contact_sheet.png``; a folder of clips; OTIO, EDL and FCPXML."""
+
+OnWork = Callable[[str, int, int], None]
+"""Called with what is being written, and how much of it is done of how much."""
+
+Exported = dict[Product, tuple[Path, ...]]
+
+FILM, SHEET, CLIPS = "film.mp4", "contact_sheet.png", "clips"
+_STATE = ".export.json"
+_VERSION = 1  # of how things are exported: a newer one writes everything again
+
+
+def film_edit(film: Film) -> Edit:
+    """The film as a list of shots with their masters, as it is now.
+
+    Raises:
+        FilmError: a shot has no take yet.
+    """
+    plan = plan_film(film)
+    missing = [planned.shot.id for planned in plan if planned.take is None]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise FilmError(
+            f"{film.folder}: shot {', '.join(missing[:3])}{more} {'is' if len(missing) == 1 else 'are'} not made yet: "
+            "run `storymem generate` first."
+        )
+    settings = film.manifest.settings
+    return Edit(
+        title=film.manifest.story.title,
+        fps=settings.sampling.fps,
+        shots=tuple(_edit_shot(film, planned) for planned in plan),
+        settings=_settings(film),
+    )
+
+
+def _settings(film: Film) -> dict[str, Any]:
+    settings, tools = film.manifest.settings, film.manifest.tools
+    sampling = settings.sampling
+    about = {key: value for key, value in tools.description.items() if key != "request"}
+    return {
+        **about,
+        "size": f"{sampling.width}x{sampling.height}",
+        "fps": sampling.fps,
+        "steps": sampling.num_inference_steps,
+        "solver": sampling.solver,
+        "guidance": sampling.guidance_scale,
+        "seed": settings.seed,
+        "memory": settings.memory.capacity,
+    }
+
+
+def _edit_shot(film: Film, planned: PlannedShot) -> EditShot:
+    take = planned.take
+    assert take is not None
+    record = take.record
+    sampling = record.recipe.sampling
+    return EditShot(
+        id=planned.shot.id,
+        prompt=record.prompt,
+        master=take.master,
+        num_frames=int(sampling["num_frames"] or 0),
+        drop=planned.drop,
+        scene=planned.shot.scene,
+        mode=record.mode,
+        seed=record.recipe.seed,
+        memory=tuple(_picture(film, seen) for seen in record.saw),
+        keyframes=tuple(keyframe.frame_index for keyframe in record.keyframes),
+        settings={"take": take.key},
+    )
+
+
+def _picture(film: Film, seen: SeenKeyframe) -> MemoryPicture:
+    return MemoryPicture(key=seen.id, label=seen.label, load=partial(_load, film.folder / seen.picture))
+
+
+def _load(path: Path) -> FloatArray:
+    return read_image(path)
+
+
+def export_film(
+    film: Film,
+    products: Collection[Product] = PRODUCTS,
+    *,
+    folder: Path | None = None,
+    crf: int = 17,
+    again: bool = False,
+    on_work: OnWork | None = None,
+) -> tuple[Exported, dict[Product, str]]:
+    """Write what is asked for. What is there already and still true is left alone.
+
+    Args:
+        film: open to work in; every shot has a take.
+        products: which of `PRODUCTS`.
+        folder: where to; None is the film's own folder.
+        crf: quality of the H.264 files, 0 (lossless) to 51.
+        again: write also what is there.
+        on_work: told how far each piece is.
+
+    Returns:
+        the files of each product, and for each product that needs an extra that is not installed, how to get it.
+
+    Raises:
+        FilmError: a shot has no take yet, or shots do not fit together.
+        FilmDamagedError: a master is missing or damaged.
+        StorageError: the system refused a write.
+    """
+    edit = film_edit(film)
+    target = film.folder if folder is None else folder
+    make_folder(target)
+    state = _read_state(target)
+    # A timeline points at the clips, so it is only as good as they are there.
+    wanted = [product for product in PRODUCTS if product in products or (product == "clips" and "timeline" in products)]
+    done: Exported = {}
+    left_out: dict[Product, str] = {}
+    for product in wanted:
+        key = _key(edit, product, crf)
+        paths = tuple(target / name for name in state.get(product, {}).get("files", ()))
+        if not again and state.get(product, {}).get("key") == key and all(path.is_file() for path in paths):
+            done[product] = paths
+            continue
+        progress = None if on_work is None else partial(on_work, product)
+        try:
+            done[product] = _write(edit, product, target, crf, progress)
+        except MissingExtraError as error:
+            left_out[product] = str(error)
+            continue
+        _remove_old(target, paths, done[product])
+        state[product] = {"key": key, "files": [path.relative_to(target).as_posix() for path in done[product]]}
+        replace_file(target / _STATE, pack_record(state))
+    return done, left_out
+
+
+def _write(
+    edit: Edit, product: Product, target: Path, crf: int, progress: Callable[[int, int], None] | None
+) -> tuple[Path, ...]:
+    if product == "film":
+        join_film(edit, target / FILM, crf=crf, on_progress=progress)
+        return (target / FILM,)
+    if product == "sheet":
+        return contact_sheet(edit, target / SHEET, on_progress=progress)
+    if product == "clips":
+        make_folder(target / CLIPS)
+        return write_clips(edit, target / CLIPS, crf=crf, on_progress=progress)
+    return write_timeline(edit, target, target / CLIPS)
+
+
+def _remove_old(target: Path, before: tuple[Path, ...], now: tuple[Path, ...]) -> None:
+    """Take away what an earlier export wrote and this one did not, such as the clip of a shot that is gone."""
+    for path in before:
+        inside = path.resolve().is_relative_to(target.resolve())
+        if inside and path not in now and path.is_file():
+            remove_file(path)
+
+
+def _key(edit: Edit, product: Product, crf: int) -> str:
+    """What the product depends on."""
+    shots = [
+        [shot.id, shot.prompt, shot.scene, shot.drop, shot.settings.get("take"), [p.key + p.label for p in shot.memory]]
+        for shot in edit.shots
+    ]
+    fps = str(edit.fps)
+    return digest_of({"v": _VERSION, "what": product, "crf": crf, "title": edit.title, "fps": fps, "shots": shots,
+                      "settings": dict(edit.settings)})  # fmt: skip
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """What the last export noted; a note that cannot be read only means that everything is written again."""
+    try:
+        return unpack_record((folder / _STATE).read_bytes())
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,283 @@
+"""The `ShotMaker` that is a diffusion model: weights on disk in, frames out."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from storymem.errors import SettingsError
+from storymem.film.maker import FloatArray, OnStep, ShotRequest
+
+if TYPE_CHECKING:
+    import torch
+
+    from storymem.pipeline import StoryMemPipeline
+
+__all__ = ["LoraChoice", "ModelChoice", "PipelineShotMaker", "Runtime"]
+
+Offload = Literal["none", "model", "group", "sequential"]
+OFFLOADS: tuple[Offload, ...] = ("none", "model", "group", "sequential")
+
+
+@dataclass(frozen=True, slots=True)
+class LoraChoice:
+    """A LoRA and how strongly it is applied.
+
+    Attributes:
+        path: a folder with a file per expert, or one file.
+        weight: 1 is what it was trained for.
+    """
+
+    path: Path
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Weights on disk.
+
+    Attributes:
+        name: for people.
+        folder: an original Wan2.2 folder or a diffusers folder.
+        loras: merged into the weights in this order.
+        files: single files in place of parts of the folder, by component name (such as ``transformer``: a `.gguf`).
+        sampling: fields of `SamplingConfig` that this model's shots get, whatever the film says. A first-shot model has
+            a schedule and guidance of its own.
+    """
+
+    name: str
+    folder: Path | None
+    loras: tuple[LoraChoice, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where and how a model runs; none of it belongs to what a film is.
+
+    Attributes:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU), ``float32``, ``bfloat16``, ``float16``.
+        offload: what waits in main memory: ``none``; ``model``: every component but the one at work; ``group``: every
+            block but the one at work, fetched ahead; ``sequential``: every layer (slowest, smallest).
+        attention: a diffusers attention backend, such as ``flash`` or ``sage``; None is torch's own.
+        vae_tiling: decode in tiles: less memory, and a little different at the seams.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    offload: Offload = "none"
+    attention: str | None = None
+    vae_tiling: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
+            raise SettingsError(f"dtype is {self.dtype!r}; it must be auto, float32, bfloat16 or float16.")
+        if self.offload not in OFFLOADS:
+            raise SettingsError(f"offload is {self.offload!r}; it must be one of {', '.join(OFFLOADS)}.")
+
+    def resolve(self) -> tuple[torch.device, torch.dtype]:
+        """The device and dtype on this machine.
+
+        Raises:
+            SettingsError: the device is not here.
+        """
+        import torch
+
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise SettingsError(f"device {self.device!r} cannot be used here ({reason}): try cpu or auto.") from error
+        if self.dtype == "auto":
+            return device, torch.float32 if device.type == "cpu" else torch.bfloat16
+        return device, cast("torch.dtype", getattr(torch, self.dtype))
+
+
+class PipelineShotMaker:
+    """Makes shots with `StoryMemPipeline`. Weights are loaded at the first shot that needs them, and once per run.
+
+    Args:
+        model: the model with memory.
+        first: a text-to-video model for shots that see nothing (Wan2.2-T2V-A14B makes a better first shot than the
+            image-to-video model does). The two are never in memory together.
+        runtime: device, type and offload.
+        request: what the user asked for (see `storymem.film.resolve`); kept in the film, for retakes without options.
+
+    Raises:
+        ModelError: a part of a model is missing; seen before anything is loaded.
+    """
+
+    def __init__(
+        self,
+        model: ModelChoice,
+        *,
+        first: ModelChoice | None = None,
+        runtime: Runtime | None = None,
+        request: Mapping[str, object] | None = None,
+    ) -> None:
+        from storymem.models.layouts import find_lora, find_model
+
+        self.model = model
+        self.first = first
+        self.runtime = runtime or Runtime()
+        self.request = dict(request or {})
+        for choice in self._choices:
+            find_model(choice.folder, files=choice.files)
+            for lora in choice.loras:
+                find_lora(lora.path)
+        self._loaded: ModelChoice | None = None
+        self._pipeline: StoryMemPipeline | None = None
+
+    @property
+    def _choices(self) -> list[ModelChoice]:
+        return [self.model] if self.first is None else [self.model, self.first]
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of the weights' identities, the LoRAs' strengths and the models' own settings.
+
+        Device, type and offload are not in it: a film may be gone on with on another machine.
+        """
+        from storymem.models.fingerprint import lora_identity, model_identity
+
+        parts = [
+            {
+                "weights": model_identity(choice.folder, files=choice.files),
+                "loras": [[lora_identity(lora.path), float(lora.weight)] for lora in choice.loras],
+                "sampling": dict(choice.sampling),
+            }
+            for choice in self._choices
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def description(self) -> dict[str, object]:
+        """Names and strengths, for people."""
+        about: dict[str, object] = {"model": self.model.name}
+        if self.model.loras:
+            about["loras"] = [{"name": lora.path.name, "weight": float(lora.weight)} for lora in self.model.loras]
+        if self.first is not None:
+            about["first_shot_model"] = self.first.name
+        if self.request:
+            about["request"] = self.request
+        return about
+
+    def make(self, request: ShotRequest, on_step: OnStep) -> FloatArray:
+        """The shot's frames, ``[F, 3, H, W]`` float32 in [-1, 1].
+
+        The noise comes from a CPU generator, so a seed means the same noise on every device.
+        """
+        import torch
+
+        choice = self.first if self.first is not None and request.mode == "t2v" else self.model
+        pipeline = self._load(choice)
+        sampling = replace(request.sampling, **choice.sampling)
+        total = sampling.num_inference_steps
+
+        def step_done(
+            _pipeline: Any, step: int, _t: torch.Tensor, _kwargs: dict[str, torch.Tensor]
+        ) -> dict[str, torch.Tensor]:
+            on_step(step + 1, total)
+            return {}
+
+        output = pipeline(
+            request.prompt,
+            negative_prompt=request.negative_prompt,
+            memory=list(request.memory),
+            known_frames=request.known_frames,
+            sampling=sampling,
+            generator=torch.Generator().manual_seed(request.seed),
+            output_type="raw",
+            callback_on_step_end=step_done,
+        )
+        return np.ascontiguousarray(output.frames.transpose(0, 1).numpy())
+
+    def unload(self) -> None:
+        """Give the weights' memory back."""
+        import torch
+
+        self._pipeline = self._loaded = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _load(self, choice: ModelChoice) -> StoryMemPipeline:
+        if self._pipeline is None or self._loaded is not choice:
+            self.unload()  # before the other one is loaded: they need not fit together
+            self._pipeline = load_pipeline(choice, self.runtime)
+            self._loaded = choice
+        return self._pipeline
+
+
+def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
+    """Load weights, merge LoRAs and place everything.
+
+    Raises:
+        ModelError: a part is missing.
+        CheckpointError: a file or a LoRA does not fit.
+        SettingsError: the device or the attention backend is not here.
+    """
+    from storymem.models.checkpoints import load_components
+    from storymem.models.lora import add_adapter, load_lora, merge_lora
+    from storymem.pipeline import StoryMemPipeline
+
+    device, dtype = runtime.resolve()
+    files: dict[str, Any] = dict(choice.files)
+    parts = load_components(choice.folder, dtype=dtype, **files)
+    experts = [("high", parts.transformer), ("low", parts.transformer_2)]
+    for number, lora in enumerate(choice.loras):
+        pair = load_lora(lora.path)
+        for name, transformer in experts:
+            change = getattr(pair, name)
+            if transformer is None or change is None:
+                continue
+            # Quantized weights cannot be added to; an adapter beside them can stay exact.
+            if any(hasattr(parameter, "quant_type") for parameter in transformer.parameters()):
+                add_adapter(transformer, change, f"lora_{number}", lora.weight)
+            else:
+                merge_lora(transformer, change, lora.weight)
+    pipeline = StoryMemPipeline.from_components(parts)
+    pipeline.set_progress_bar_config(disable=True)
+    if runtime.attention is not None:
+        for _, transformer in experts:
+            if transformer is not None:
+                _use_attention(transformer, runtime.attention)
+    if runtime.vae_tiling:
+        pipeline.vae.enable_tiling()
+    _place(pipeline, device, runtime.offload)
+    return pipeline
+
+
+def _use_attention(transformer: Any, name: str) -> None:
+    try:
+        transformer.set_attention_backend(name)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise SettingsError(f"attention backend {name!r} cannot be used here: {error}") from error
+
+
+def _place(pipeline: StoryMemPipeline, device: torch.device, offload: Offload) -> None:
+    if offload != "none" and device.type == "cpu":
+        raise SettingsError(f"offload is {offload!r}, but everything is on the CPU already: leave it out.")
+    placing: dict[Offload, Callable[[], object]] = {
+        "none": lambda: pipeline.to(device),
+        "model": lambda: pipeline.enable_model_cpu_offload(device=device),
+        "sequential": lambda: pipeline.enable_sequential_cpu_offload(device=device),
+        "group": lambda: pipeline.enable_group_offload(
+            onload_device=device, offload_type="leaf_level", use_stream=device.type == "cuda"
+        ),
+    }
+    placing[offload]()

@@ -1,0 +1,167 @@
+"""From names and paths, as a user gives them, to the weights and settings of a film."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from storymem.errors import ModelError
+from storymem.film.pipeline_maker import LoraChoice, ModelChoice
+from storymem.models.catalog import CATALOG, ModelEntry
+from storymem.models.store import locate
+
+__all__ = ["ModelRequest", "ResolvedModel", "resolve_model"]
+
+DEFAULT_MODEL = "tiny-random"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """What was asked for, in words; kept in the film, so that a retake needs no options.
+
+    Attributes:
+        model: a name of the catalogue or a folder. The name of a LoRA that has a base means both.
+        loras: names, folders or files, each with its weight.
+        first_shot_model: a name or folder of a text-to-video model for shots that see nothing.
+        transformer: a single file in place of the folder's high-noise expert.
+        transformer_2: the same for the low-noise expert.
+    """
+
+    model: str = DEFAULT_MODEL
+    loras: tuple[tuple[str, float], ...] = ()
+    first_shot_model: str | None = None
+    transformer: str | None = None
+    transformer_2: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; paths are made absolute, so that they are found from another folder."""
+        return {
+            **asdict(self),
+            "model": _durable(self.model),
+            "loras": [[_durable(name), weight] for name, weight in self.loras],
+            "first_shot_model": None if self.first_shot_model is None else _durable(self.first_shot_model),
+            "transformer": None if self.transformer is None else _durable(self.transformer),
+            "transformer_2": None if self.transformer_2 is None else _durable(self.transformer_2),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelRequest:
+        """What `to_json` gave."""
+        return cls(**{**data, "loras": tuple((str(name), float(weight)) for name, weight in data["loras"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """Where the weights are, and what goes with them.
+
+    Attributes:
+        model: with its LoRAs.
+        first: the first-shot model, if one was asked for.
+        sampling: fields of `SamplingConfig` that the model and its LoRAs were made for.
+        negative_prompt: the one the model was made for; may be empty.
+        continue_with: how the memory LoRA continues a shot.
+        note: one sentence that a user should know.
+        request: what was asked for.
+    """
+
+    model: ModelChoice
+    first: ModelChoice | None
+    sampling: Mapping[str, Any]
+    negative_prompt: str
+    continue_with: Literal["mi2v", "mm2v"]
+    note: str
+    request: ModelRequest = field(default_factory=ModelRequest)
+
+
+def resolve_model(request: ModelRequest) -> ResolvedModel:
+    """Find everything on this machine.
+
+    Raises:
+        ModelError: a name is unknown, not downloaded, or of the wrong kind; says what to do.
+    """
+    main, extra_loras = _with_base(request.model)
+    entries = [entry for name in (main, *extra_loras) if (entry := CATALOG.get(name)) is not None]
+    if entries and entries[0].kind != "i2v" and main in CATALOG:
+        raise ModelError(
+            f"{main} is a model of the kind {entries[0].kind}, which cannot make a film by itself: choose an i2v model "
+            "(`storymem models list`)"
+            + (", and give this one as --first-shot-model." if entries[0].kind == "t2v" else ".")
+        )
+    loras = [(name, 1.0) for name in extra_loras] + list(request.loras)
+    for name, _ in request.loras:
+        entry = CATALOG.get(name)
+        if entry is not None and entry.kind != "lora":
+            raise ModelError(f"{name} is a model of the kind {entry.kind}, not a LoRA.")
+        if entry is not None:
+            entries.append(entry)
+    sampling: dict[str, Any] = {}
+    for entry in entries:
+        sampling.update(entry.sampling)
+    files = {
+        name: Path(path)
+        for name, path in (("transformer", request.transformer), ("transformer_2", request.transformer_2))
+        if path is not None
+    }
+    model = ModelChoice(
+        name=request.model,
+        folder=locate(main),
+        loras=tuple(LoraChoice(locate(name), weight) for name, weight in loras),
+        files=files,
+    )
+    return ResolvedModel(
+        model=model,
+        first=_first(request.first_shot_model),
+        sampling=sampling,
+        negative_prompt=next((entry.negative_prompt for entry in entries if entry.negative_prompt), ""),
+        continue_with="mm2v" if any("mm2v" in entry.name for entry in entries) else "mi2v",
+        note=entries[0].note if entries and not loras else "",
+        request=request,
+    )
+
+
+def _with_base(name: str) -> tuple[str, list[str]]:
+    """A LoRA's name means its base with it."""
+    entry = CATALOG.get(name)
+    if entry is not None and entry.kind == "lora" and entry.base is not None:
+        return entry.base, [name]
+    return name, []
+
+
+def _first(name: str | None) -> ModelChoice | None:
+    if name is None:
+        return None
+    entry: ModelEntry | None = CATALOG.get(name)
+    if entry is not None and entry.kind != "t2v":
+        raise ModelError(f"{name} is a model of the kind {entry.kind}; a first-shot model is of the kind t2v.")
+    # A folder that is not in the catalogue is taken for what the method uses, Wan2.2-T2V-A14B.
+    sampling = (entry or CATALOG["wan2.2-t2v-a14b"]).sampling
+    own = {key: value for key, value in sampling.items() if key != "num_inference_steps"}
+    return ModelChoice(name=name, folder=locate(name), sampling=own)
+
+
+def _durable(name: str) -> str:
+    if name in CATALOG:
+        return name
+    return str(Path(name).expanduser().resolve())
+
+
+def split_weight(text: str) -> tuple[str, float]:
+    """``NAME@0.5`` as name and weight; without a weight it is 1.
+
+    Raises:
+        ModelError: what stands behind the last ``@`` is no number (and no such file exists).
+    """
+    name, at, weight = text.rpartition("@")
+    if not at or Path(text).exists():
+        return text, 1.0
+    try:
+        return name, float(weight)
+    except ValueError as error:
+        raise ModelError(f"--lora {text}: {weight!r} is not a weight; write PATH@0.5, or PATH alone for 1.") from error
+
+
+def parse_loras(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Several of `split_weight`."""
+    return tuple(split_weight(text) for text in texts)
