@@ -148,7 +148,7 @@ def main(shim: str, base: str, scenario: str, kind: str, first: int, stride: int
     def counted() -> int:
         with (root / "calls").open("w") as calls:
             kind_of_calls = KINDS["read io" if kind == "read io" else "count"]
-            # Only when the calls themselves are asked for, the folder above is of interest: its name list is waited for.
+            # The calls themselves are looked at with those of the folder above, whose names must be waited for.
             place = reference.parent if kind == "count" else reference
             library.fault_arm(str(place).encode(), 0, kind_of_calls, calls.fileno())
             play(reference, tools())

@@ -190,8 +190,18 @@ FOPEN(fopen64)
         return error ? refuse(error) : real arguments; \
     }
 
-ON_PATH(mkdir, (const char *path, mode_t mode), AT_FDCWD, (path, mode), NEEDS_ROOM)
-ON_PATH(mkdirat, (int fd, const char *path, mode_t mode), fd, (fd, path, mode), NEEDS_ROOM)
+/* A mkdir of what is there already changes nothing, so it is not counted. */
+#define MKDIR(name, declaration, fd, arguments) \
+    int name declaration { \
+        REAL(name); \
+        char full[PATH_MAX]; \
+        path_at(fd, path, full); \
+        int error = access(full, F_OK) ? fault(#name, full, NULL, NEEDS_ROOM) : 0; \
+        return error ? refuse(error) : real arguments; \
+    }
+
+MKDIR(mkdir, (const char *path, mode_t mode), AT_FDCWD, (path, mode))
+MKDIR(mkdirat, (int fd, const char *path, mode_t mode), fd, (fd, path, mode))
 ON_PATH(unlink, (const char *path), AT_FDCWD, (path), 0)
 ON_PATH(unlinkat, (int fd, const char *path, int flags), fd, (fd, path, flags), 0)
 ON_PATH(rmdir, (const char *path), AT_FDCWD, (path), 0)
