@@ -20,13 +20,13 @@ _STORAGE_ONLY = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def make_empty(build: Callable[[], M]) -> M:
-    """Build a module whose parameters take no memory (meta device).
+    """Build a module whose parameters take no memory (meta device), without touching the random numbers of others.
 
     Buffers are made for real: rotary tables and the like are computed by the constructor and are in no file.
     """
     from accelerate import init_empty_weights
 
-    with init_empty_weights(include_buffers=False):
+    with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
         return build()
 
 

@@ -238,7 +238,8 @@ def find_lora(path: Path, expert: Expert | None = None) -> dict[Literal["high", 
     if path.is_dir():
         if expert is not None:
             raise ModelError(f"{path}: is a folder, for both experts; name one of its files for one expert alone.")
-        return {"high": _lora_for(path, "high"), "low": _lora_for(path, "low")}
+        alone = _lora_for_both(path)
+        return {"both": alone} if alone else {"high": _lora_for(path, "high"), "low": _lora_for(path, "low")}
     if not path.is_file():
         raise ModelError(f"{path}: there is no such LoRA; give a folder or a .safetensors or .pth file.")
     return {expert or _expert_in(path.name) or "both": path}
@@ -248,6 +249,12 @@ def _expert_in(name: str) -> Expert | None:
     words = set(re.split(r"[^a-z]+", name.lower()))
     high, low = (bool(words & {word, f"{word}noise"}) for word in ("high", "low"))
     return None if high == low else "high" if high else "low"
+
+
+def _lora_for_both(folder: Path) -> Path | None:
+    """The only LoRA in a folder, if its name speaks of no expert: it was trained on a model that has but one."""
+    files = [f for f in folder.iterdir() if f.is_file() and f.suffix in _LORA_TYPES]
+    return files[0] if len(files) == 1 and _expert_in(files[0].name) is None else None
 
 
 def _lora_for(folder: Path, expert: Expert) -> Path:
