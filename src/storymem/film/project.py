@@ -156,14 +156,15 @@ class Film:
         asked = Manifest(story, f"script{suffix}", hashlib.sha256(script).hexdigest(), settings, facts)
         # Through the file's form and back: what is compared and used is what a later process will read.
         asked = read_manifest(write_manifest(asked), folder / MANIFEST)
-        before = _load(folder) if (folder / MANIFEST).exists() else asked
+        saved = cls.is_in(folder)
+        before = _load(folder) if saved else asked
         differences = before.differences(asked.settings, asked.tools)
         if differences and before.chosen and not adopt_settings:
             raise FilmError(
                 f"{folder}: this film was made with {'; '.join(differences)}: leave these options away to go on with "
                 "the film's own settings, add --remake to make it again with the new ones, or choose another folder."
             )
-        return cls(folder, before), asked
+        return cls(folder, before, saved=saved), asked
 
     @classmethod
     def preview(
@@ -183,8 +184,8 @@ class Film:
         """
         _check_folder(folder)
         film, asked = cls._asked(folder, story, script, settings, tools, adopt_settings=adopt_settings)
-        references = None
-        if asked.story.references:
+        references = film._kept_references(asked.story)
+        if references is None and asked.story.references:
             images = read_references(asked.story, settings.sampling.width, settings.sampling.height)
             references = reference_set_key(images, tools.encoder.identity)
             film._previewed = encode_references(
@@ -200,13 +201,18 @@ class Film:
         """The key of the kept set of the story's reference images; the kept ones serve if originals are gone."""
         if not story.references:
             return None
-        known = self.manifest.references
-        if known is not None and not all(path.is_file() for path in story.references):
-            kept = self.references.load(known)
-            if tuple(keyframe.label for keyframe in kept) == reference_labels(story):
-                return known
+        if (kept := self._kept_references(story)) is not None:
+            return kept
         images = read_references(story, settings.sampling.width, settings.sampling.height)
         return self.references.keep(images, tools.encoder)
+
+    def _kept_references(self, story: Story) -> str | None:
+        """The key of the kept set, if it is of the story's reference images and originals are gone."""
+        known = self.manifest.references
+        if known is None or all(path.is_file() for path in story.references):
+            return None
+        labels = tuple(keyframe.label for keyframe in self.references.load(known))
+        return known if labels == reference_labels(story) else None
 
     def _keep_script(self, script: bytes) -> None:
         path = self.folder / self.manifest.script_name
@@ -348,10 +354,10 @@ def _check_folder(folder: Path) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise FilmError(f"{folder}: is a file: choose a folder for the film.")
-        if not folder.is_dir() or (folder / MANIFEST).exists():
+        # With takes it is a film that lost its film.json: they are found again.
+        if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / TAKES).is_dir():
             return
-        # What a film that lost its film.json has, or one that was killed before it had one.
-        ours = {LOCK, HOLDER, TAKES, REFERENCES, "script.yaml", "script.yml", "script.json", "script.json5"}
+        ours = {LOCK, HOLDER, REFERENCES}  # what a process leaves that is killed before there is a film.json
         foreign = [entry.name for entry in folder.iterdir() if entry.name not in ours]
     except OSError as error:
         raise FilmError(
