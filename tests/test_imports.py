@@ -11,8 +11,30 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "storymem"
 # Each may import what stands before it (and itself); the design's one road.
-LAYERS = ["errors", "settings", "story", "media", "memory", "conditioning", "models", "sampling", "pipeline", "film", "cli"]
-TORCH_FREE = ["storymem", "storymem.story", "storymem.media", "storymem.memory.bank", "storymem.film.director", "storymem.cli.app"]
+LAYERS = [
+    "errors",
+    "settings",
+    "story",
+    "media",
+    "memory",
+    "conditioning",
+    "models",
+    "sampling",
+    "pipeline",
+    "film",
+    "training",
+    "bench",
+    "worlds",
+    "cli",
+]
+TORCH_FREE = [
+    "storymem",
+    "storymem.story",
+    "storymem.media",
+    "storymem.memory.bank",
+    "storymem.film.director",
+    "storymem.cli.app",
+]
 
 
 def imported_layers(file: Path) -> set[str]:

@@ -42,7 +42,7 @@ OUTPUT_TYPES = ("raw", "latent", "np", "pt", "pil")
 
 
 def text_length(tokenizer: Any) -> int:
-    """Tokens that a prompt is padded or cut to: Wan's 512, or fewer if the tokenizer says that its model takes fewer."""
+    """Tokens that a prompt is padded or cut to: Wan's 512, or fewer if the tokenizer's model takes fewer."""
     return min(MAX_TEXT_TOKENS, int(tokenizer.model_max_length))
 
 
@@ -125,7 +125,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         return self._codec
 
     def embed_text(self, text: str) -> torch.Tensor:
-        """UMT5 embeddings ``[1, 512, D]`` (see `text_length`) of a cleaned text, zero-padded; the last few texts are remembered."""
+        """UMT5 embeddings ``[1, 512, D]`` (see `text_length`) of a cleaned text, zero-padded; a few are remembered."""
         key = (id(self.text_encoder), text)
         if key not in self._prompt_cache:
             embeds = self._get_t5_prompt_embeds(
@@ -164,7 +164,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         )
 
     @torch.no_grad()
-    def __call__(
+    def __call__(  # noqa: PLR0912, PLR0915 - the whole way of a shot, on one page
         self,
         prompt: str | None = None,
         *,

@@ -1,0 +1,256 @@
+"""The commands as a user runs them, on the tiny reference checkpoint; signals go to a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storymem.cli import main
+from storymem.media import probe_video
+
+SCRIPT = """\
+title: The Fox and the Lantern
+overview: A fox finds a lantern in the forest.
+cast:
+  Rudi: a small red fox with a green scarf
+scenes:
+  - shots:
+      - Wide shot, Rudi walks through a dark forest.
+      - prompt: Rudi sees a light.
+        cut: false
+  - shots:
+      - Close-up of Rudi holding a lantern.
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "fox.yaml"
+    path.write_text(SCRIPT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def options(checkpoint: Path) -> list[str]:
+    lora = checkpoint / "StoryMem" / "Wan2.2-MI2V-A14B"
+    return [
+        "--model",
+        str(checkpoint),
+        "--lora",
+        str(lora),
+        "--size",
+        "48x32",
+        "--frames",
+        "5",
+        "--steps",
+        "2",
+        "--seed",
+        "3",
+    ]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+Storymem = Callable[..., str]
+
+
+@pytest.fixture
+def storymem(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Storymem:
+    """Runs the command line in this process and gives what it printed; the exit code must be `code`."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: object, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["storymem", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capfd.readouterr()
+        assert (left.value.code or 0) == code, out + err
+        return out + err
+
+    return run
+
+
+def events(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+
+def test_a_film_from_script_to_mp4_and_on(storymem: Storymem, script: Path, options: list[str], tmp_path: Path) -> None:
+    """A user's day: plan, make, look, retake, remake, choose, export."""
+    film = tmp_path / "film"
+
+    plan = storymem("generate", script, "-o", film, *options, "--dry-run")
+    assert "3 shots (3 missing)" in plan
+    assert not film.exists()
+
+    made = events(storymem("generate", script, "-o", film, *options, "--json"))
+    kinds = [event["event"] for event in made]
+    assert kinds[0] == "film_planned"
+    assert kinds.count("step_done") == 3 * 2
+    assert [event["shot_id"] for event in made if event["event"] == "shot_finished"] == ["01-01", "01-02", "02-01"]
+    assert [event["mode"] for event in made if event["event"] == "shot_started"] == ["t2v", "mi2v", "m2v"]
+    info = probe_video(film / "film.mp4")
+    assert (info.width, info.height, info.num_frames) == (48, 32, 5 + 4 + 5)
+    assert info.metadata["title"] == "The Fox and the Lantern"
+    assert len(info.chapters) == 3
+    assert (film / "contact_sheet.png").is_file()
+    assert len(list((film / "clips").glob("*.mp4"))) == 3
+    assert {path.suffix for path in film.glob("film.*")} == {".mp4", ".json", ".otio", ".edl", ".fcpxml"}
+
+    before = (film / "film.mp4").stat()
+    again = storymem("generate", script, "-o", film)  # the film knows its own settings
+    assert again.count("is there already") == 3
+    assert (film / "film.mp4").stat().st_mtime_ns == before.st_mtime_ns
+
+    retaken = storymem("retake", film, "01-02")
+    assert "01-02  made" in retaken
+    status = json.loads(storymem("status", film, "--json"))
+    by_id = {shot["shot_id"]: shot for shot in status["shots"]}
+    assert len(by_id["01-02"]["takes"]) == 2
+    assert by_id["01-01"]["status"] == by_id["01-02"]["status"] == "done"
+    stale = by_id["02-01"]["status"]
+    assert stale in ("done", "stale")  # whether the memory changed is the keyframes' business
+
+    first = by_id["01-02"]["takes"][0]["key"]
+    assert first[:16] in storymem("choose", film, "01-02", first[:12])
+    assert json.loads(storymem("status", film, "--json"))["counts"]["done"] == 3
+    storymem("export", film, "--what", "sheet", "--to", tmp_path / "elsewhere")
+    assert [path.name for path in (tmp_path / "elsewhere").glob("*.png")] == ["contact_sheet.png"]
+
+
+def test_other_settings_need_consent(storymem: Storymem, script: Path, options: list[str], tmp_path: Path) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    refused = storymem("generate", script, "-o", film, "--steps", "1", code=2)
+    assert "num_inference_steps 2 (asked for: 1)" in refused
+    remade = storymem("generate", script, "-o", film, "--steps", "1", "--remake", "--no-export")
+    assert remade.count("made in") == 3
+
+
+def test_pins_and_bans_change_what_shots_see(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    keyframes = json.loads(storymem("memory", "list", film, "--json"))["keyframes"]
+    assert keyframes[0]["label"] == "shot 01-01, frame 0"
+    assert "02-01" in keyframes[0]["seen_by"]
+    assert "02-01" in storymem("memory", "ban", film, keyframes[0]["id"][:10])
+    shots = json.loads(storymem("status", film, "--json"))["shots"]
+    assert shots[2]["status"] == "stale"
+    assert keyframes[0]["id"] not in [seen["id"] for seen in shots[2]["memory"]]
+    storymem("memory", "free", film, keyframes[0]["id"])
+    assert json.loads(storymem("status", film, "--json"))["counts"]["done"] == 3
+    assert "no keyframe" in storymem("memory", "pin", film, "nonsense", code=2)
+
+
+def interrupted(script: Path, film: Path, options: list[str], how: signal.Signals, after: str) -> str:
+    command = [sys.executable, "-m", "storymem", "generate", str(script), "-o", str(film), *options, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if json.loads(line)["event"] == after:
+            process.send_signal(how)
+            break
+    rest, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors, errors
+    assert process.returncode == (130 if how == signal.SIGINT else -how), errors
+    return "".join(seen) + rest
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_gone_on_with_it_is_the_same_film(
+    storymem: Storymem, how: signal.Signals, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    storymem("generate", script, "-o", whole, *options)
+    output = interrupted(script, cut, options, how, after="shot_finished")
+    if how == signal.SIGINT:
+        assert "run the same command again to go on" in events(output)[-1]["message"]
+    time.sleep(0.1)
+    assert not (cut / "film.mp4").exists()
+    storymem("generate", script, "-o", cut, *options)
+    for name in ("film.mp4", "contact_sheet.png", "film.json"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    takes = sorted(
+        path.relative_to(whole) for path in (whole / "takes").rglob("*") if path.suffix in (".mkv", ".safetensors")
+    )
+    assert len(takes) == 6
+    for take in takes:
+        assert (whole / take).read_bytes() == (cut / take).read_bytes(), take
+
+
+def test_the_second_process_says_so(storymem: Storymem, script: Path, options: list[str], tmp_path: Path) -> None:
+    film = tmp_path / "film"
+    command = [sys.executable, "-m", "storymem", "generate", str(script), "-o", str(film), *options, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout is not None
+    process.stdout.readline()
+    refused = storymem("generate", script, "-o", film, *options, code=2)
+    assert str(process.pid) in refused
+    assert "3 shots" in storymem("status", film)  # looking is allowed
+    assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "48by32"], "832x480"),
+        (["--size", "50x32"], "multiple of 16"),
+        (["--frames", "6"], "4k + 1"),
+        (["--model", "no-such-model"], "storymem models list"),
+        (["--model", "wan2.2-i2v-a14b"], "storymem models download"),
+        (["--lora", "nowhere"], "nowhere"),
+        (["--device", "toaster"], "try cpu"),
+        (["--offload", "model", "--device", "cpu", "--no-export"], "leave it out"),
+        (["--encoder", "eyes"], "builtin"),
+        (["--memory-size", "-1"], "0 (no memory) or more"),
+        (["--first-shot-model", "clip-vit-b32"], "t2v"),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    storymem: Storymem, arguments: list[str], words: str, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    output = storymem("generate", script, "-o", tmp_path / "film", *options, *arguments, code=2)
+    assert words in output
+
+
+def test_wrong_scripts_and_folders_are_one_sentence(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    assert (
+        "no such file"
+        in storymem("generate", tmp_path / "none.yaml", "-o", tmp_path / "film", *options, code=2).lower()
+    )
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    assert "thesis.txt" in storymem("generate", script, "-o", tmp_path / "full", *options, code=2)
+    assert "no film" in storymem("status", tmp_path / "full", code=2)
+    assert "no film" in storymem("export", tmp_path / "nowhere", code=2)
+
+
+def test_errors_are_events_too(storymem: Storymem, script: Path, tmp_path: Path) -> None:
+    output = storymem("generate", script, "-o", tmp_path / "film", "--frames", "6", "--json", code=2)
+    assert events(output)[-1] == {"event": "error", "exit_code": 2, "message": events(output)[-1]["message"]}
+
+
+def test_help_comes_at_once(storymem: Storymem) -> None:
+    """Half a second is what people take for at once; the import time is what can be tested on a busy machine."""
+    heavy = ["torch", "diffusers", "transformers", "av", "PIL", "pydantic"]
+    code = f"import sys, storymem.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert "generate" in storymem("--help")
