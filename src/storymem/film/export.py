@@ -94,7 +94,8 @@ def _edit_shot(film: Film, planned: PlannedShot) -> EditShot:
 
 
 def _picture(film: Film, seen: SeenKeyframe) -> MemoryPicture:
-    return MemoryPicture(key=seen.id, label=seen.label, load=partial(_load, film.folder / seen.picture))
+    short = seen.label.removeprefix("shot ").replace(", frame ", " · ")  # a thumbnail has little room below it
+    return MemoryPicture(key=seen.id, label=short, load=partial(_load, film.folder / seen.picture))
 
 
 def _load(path: Path) -> FloatArray:

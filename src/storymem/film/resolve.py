@@ -105,7 +105,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         if path is not None
     }
     model = ModelChoice(
-        name=request.model,
+        name=_shown(request.model),
         folder=locate(main),
         loras=tuple(LoraChoice(locate(name), weight) for name, weight in loras),
         files=files,
@@ -138,7 +138,12 @@ def _first(name: str | None) -> ModelChoice | None:
     # A folder that is not in the catalogue is taken for what the method uses, Wan2.2-T2V-A14B.
     sampling = (entry or CATALOG["wan2.2-t2v-a14b"]).sampling
     own = {key: value for key, value in sampling.items() if key != "num_inference_steps"}
-    return ModelChoice(name=name, folder=locate(name), sampling=own)
+    return ModelChoice(name=_shown(name), folder=locate(name), sampling=own)
+
+
+def _shown(name: str) -> str:
+    """A folder is called by its name: the way to it is of no interest to who sees the film."""
+    return name if name in CATALOG else Path(name).expanduser().resolve().name
 
 
 def _durable(name: str) -> str:

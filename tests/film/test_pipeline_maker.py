@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from storymem.errors import CheckpointError, ModelError, SettingsError
+from storymem.film.maker import ShotRequest
+from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime
+from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
+from storymem.settings import SamplingConfig
+
+SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=2)
+
+
+@pytest.fixture(scope="module")
+def text_to_video(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Wan2.2-T2V folder: the same parts, and transformers of 16 input channels."""
+    folder = tmp_path_factory.mktemp("t2v") / "model"
+    shutil.copytree(checkpoint, folder)
+    for expert in ("high_noise_model", "low_noise_model"):
+        config_path = folder / expert / "config.json"
+        config = {**json.loads(config_path.read_text()), "in_dim": 16, "model_type": "t2v"}
+        config_path.write_text(json.dumps(config))
+        weights_path = folder / expert / "diffusion_pytorch_model.safetensors"
+        weights = load_file(weights_path)
+        weights["patch_embedding.weight"] = weights["patch_embedding.weight"][:, :16].contiguous()
+        save_file(weights, weights_path)
+    return folder
+
+
+def request(seed: int = 1, memory: int = 0, known: int = 0) -> ShotRequest:
+    rng = np.random.default_rng(0)
+    frames = rng.uniform(-1, 1, (memory + known, 3, 32, 48)).astype(np.float32)
+    return ShotRequest("a fox", "", seed, SMALL, tuple(frames[:memory]), frames[memory:])
+
+
+def maker_of(folder: Path, *loras: LoraChoice, first: ModelChoice | None = None) -> PipelineShotMaker:
+    return PipelineShotMaker(ModelChoice("test", folder, loras), first=first, runtime=Runtime(device="cpu"))
+
+
+def make(maker: PipelineShotMaker, wanted: ShotRequest) -> np.ndarray:
+    return maker.make(wanted, lambda _done, _total: None)
+
+
+def test_a_request_gives_the_same_frames_whenever_it_is_made(checkpoint: Path) -> None:
+    maker = maker_of(checkpoint)
+    steps: list[tuple[int, int]] = []
+    frames = maker.make(request(memory=2), lambda done, total: steps.append((done, total)))
+    assert frames.shape == (5, 3, 32, 48)
+    assert frames.dtype == np.float32
+    assert steps == [(1, 2), (2, 2)]
+    make(maker, request(seed=9, known=1))  # whatever was made in between
+    assert np.array_equal(make(maker, request(memory=2)), frames)
+    assert np.array_equal(make(maker_of(checkpoint), request(memory=2)), frames)
+    assert not np.array_equal(make(maker, request(seed=2, memory=2)), frames)
+
+
+def test_the_lora_and_its_weight_are_in_the_picture_and_in_the_identity(checkpoint: Path) -> None:
+    lora = checkpoint / "StoryMem" / "Wan2.2-MI2V-A14B"
+    makers = [maker_of(checkpoint), maker_of(checkpoint, LoraChoice(lora)), maker_of(checkpoint, LoraChoice(lora, 0.5))]
+    pictures = [make(maker, request(memory=1)) for maker in makers]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert makers[a].identity != makers[b].identity
+        assert np.abs(pictures[a] - pictures[b]).max() > 1e-3
+    assert maker_of(checkpoint, LoraChoice(lora)).identity == makers[1].identity
+
+
+def test_a_copy_elsewhere_is_the_same_model(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "copy")
+    assert maker_of(tmp_path / "copy").identity == maker_of(checkpoint).identity
+
+
+def test_the_first_shot_model_makes_what_sees_nothing_and_then_goes(checkpoint: Path, text_to_video: Path) -> None:
+    maker = maker_of(checkpoint, first=ModelChoice("t2v", text_to_video, sampling={"shift": 12.0}))
+    first = make(maker, request())
+    assert maker._pipeline is not None
+    held = weakref.ref(maker._pipeline.transformer)
+    assert maker._pipeline.transformer.config.in_channels == 16
+    make(maker, request(memory=1))
+    gc.collect()
+    assert held() is None, "the first model is still in memory beside the second"
+    assert maker._pipeline.transformer.config.in_channels == 36
+    alone = maker_of(text_to_video)
+    expected = make(alone, replace(request(), sampling=replace(SMALL, shift=12.0)))
+    assert np.array_equal(first, expected)
+    assert maker.identity != maker_of(checkpoint).identity
+
+
+def test_what_is_missing_is_said_before_anything_is_loaded(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing-here"):
+        maker_of(checkpoint, LoraChoice(tmp_path / "nothing-here"))
+    with pytest.raises(ModelError):
+        maker_of(tmp_path)
+
+
+def test_a_lora_for_another_model_is_an_error_not_silence(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    for path in (checkpoint / "StoryMem" / "Wan2.2-MI2V-A14B").glob("*.safetensors"):
+        weights = load_file(path)
+        save_file({key.replace("blocks.0", "blocks.7"): value for key, value in weights.items()}, folder / path.name)
+    with pytest.raises(CheckpointError, match=r"blocks\.7"):
+        make(maker_of(checkpoint, LoraChoice(folder)), request())
+
+
+@pytest.mark.parametrize("options", [{"dtype": "int4"}, {"offload": "cloud"}])
+def test_an_unknown_runtime_is_refused(options: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="must be"):
+        Runtime(**options)
+
+
+def test_auto_is_what_the_machine_has() -> None:
+    device, dtype = Runtime().resolve()
+    assert dtype == (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    with pytest.raises(SettingsError, match="try cpu"):
+        Runtime(device="cuda:99").resolve()
+
+
+def test_names_become_weights_and_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STORYMEM_HOME", str(tmp_path))
+    resolved = resolve_model(ModelRequest("tiny-random"))
+    assert resolved.model.folder is not None
+    assert (resolved.model.folder / "model_index.json").is_file()
+    assert resolved.sampling["shift"] == 4.0
+    assert "noise" in resolved.note
+    for name, words in (
+        ("wan2.2-t2v-a14b", "first-shot-model"),
+        ("hpsv3", "cannot make a film"),
+        ("storymem-mi2v", "download"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            resolve_model(ModelRequest(name))
+
+
+def test_a_request_survives_json_and_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lora").mkdir()
+    asked = ModelRequest("tiny-random", loras=(("lora", 0.5), ("storymem-mi2v", 1.0)), transformer="high.gguf")
+    again = ModelRequest.from_json(json.loads(json.dumps(asked.to_json())))
+    assert again.model == "tiny-random"
+    assert again.loras == ((str(tmp_path / "lora"), 0.5), ("storymem-mi2v", 1.0))
+    assert again.transformer == str(tmp_path / "high.gguf")
+
+
+def test_loras_carry_their_weight_behind_an_at(tmp_path: Path) -> None:
+    assert parse_loras(["a@0.5", "b", "c@-1"]) == (("a", 0.5), ("b", 1.0), ("c", -1.0))
+    odd = tmp_path / "x@y"
+    odd.mkdir()
+    assert parse_loras([str(odd)]) == ((str(odd), 1.0),)
+    with pytest.raises(ModelError, match="not a weight"):
+        parse_loras(["a@much"])
