@@ -1,0 +1,73 @@
+"""Where training data comes from: groups of related clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from storymem.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Clip", "ClipSource", "SourceFactory", "open_source", "register_source"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """One clip of one shot.
+
+    Attributes:
+        frames: ``[3, F, H, W]`` float32 in [-1, 1], on any device.
+        captions: texts that describe it, one of which is drawn whenever the clip is trained on; at least one.
+    """
+
+    frames: torch.Tensor
+    captions: tuple[str, ...]
+
+
+class ClipSource(Protocol):
+    """Groups of clips that share characters or places, by number.
+
+    Anything that can draw or read the same group again when asked for the same number; a procedural world, or footage.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever the clips do."""
+
+    def __len__(self) -> int:
+        """Groups there are; a world without end says a large number."""
+
+    def size(self, index: int) -> int:
+        """Clips of one group, without drawing them."""
+
+    def group(self, index: int) -> Sequence[Clip]:
+        """The clips of one group, all of the size and length that was asked for; at least two for memory training."""
+
+    def captions(self, count: int) -> Sequence[str]:
+        """At least `count` typical captions if there are so many, without drawing anything: for the tokenizer."""
+
+
+SourceFactory = Callable[[int, int, int, Mapping[str, Any]], ClipSource]
+"""Makes a source of (width, height, num_frames, options); raises SettingsError for options it does not know."""
+
+_factories: dict[str, SourceFactory] = {}
+
+
+def register_source(name: str, factory: SourceFactory) -> None:
+    """Make a world known by the name that `data.world` takes."""
+    _factories[name] = factory
+
+
+def open_source(name: str, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> ClipSource:
+    """The world of that name.
+
+    Raises:
+        SettingsError: nothing is registered by that name, or the world does not know an option.
+    """
+    if name not in _factories:
+        known = ", ".join(sorted(_factories)) or "none here"
+        raise SettingsError(f"data.world is {name!r}; known worlds: {known}.")
+    return _factories[name](width, height, num_frames, options)

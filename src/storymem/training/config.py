@@ -1,0 +1,208 @@
+"""What a training run is, as a YAML file that checks itself: unknown keys are refused, all mistakes told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError, model_validator
+
+from storymem.errors import SettingsError
+from storymem.training.sections import (
+    ConditioningSection,
+    DataSection,
+    EmaSection,
+    LoraSection,
+    NoiseSection,
+    NotNegative,
+    OptimizerSection,
+    Positive,
+    RuntimeSection,
+    SampleSection,
+    Section,
+    TextEncoderSection,
+    TransformerSection,
+    VaeLossSection,
+    VaeSection,
+    ValidationSection,
+)
+
+__all__ = ["BaseStage", "MemoryStage", "Stage", "VaeStage", "load_config", "parse_config"]
+
+
+class _Stage(Section):
+    output: Path
+    """Folder for everything the run writes."""
+    seed: int = 0
+    """Everything random follows from it and the number of the step."""
+    steps: Positive
+    """Optimizer steps (per expert)."""
+    batch_size: Positive = 8
+    """Clips per step, all processes together."""
+    accumulate: Positive = 1
+    """Parts that a batch is computed in, one after the other; each has its own number of keyframes."""
+    data: DataSection
+    optimizer: OptimizerSection = OptimizerSection()
+    ema: EmaSection = EmaSection()
+    runtime: RuntimeSection = RuntimeSection()
+    checkpoint_every: NotNegative = 500
+    """Steps between two checkpoints; there is one at the end in any case."""
+    keep_checkpoints: Positive = 2
+    """How many stay."""
+    log_every: Positive = 10
+    """Steps between two lines of the log."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files (extra: train)."""
+    sample: SampleSection = SampleSection()
+
+    @model_validator(mode="after")
+    def _parts(self) -> _Stage:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
+        return self
+
+
+class VaeStage(_Stage):
+    """Train a VAE from nothing."""
+
+    stage: Literal["vae"]
+    vae: VaeSection = VaeSection()
+    loss: VaeLossSection = VaeLossSection()
+
+    @model_validator(mode="after")
+    def _fits(self) -> VaeStage:
+        factor = self.vae.spatial_factor
+        if self.data.width % factor or self.data.height % factor:
+            raise ValueError(
+                f"data is {self.data.width}x{self.data.height}; both must be multiples of {factor} (the VAE's)"
+            )
+        return self
+
+
+class _DenoisingStage(_Stage):
+    conditioning: ConditioningSection
+    noise: NoiseSection = NoiseSection()
+    validation: ValidationSection = ValidationSection()
+    expert: Literal["both", "high", "low"] = "both"
+    """Which experts of a model with two are trained; both means one after the other, so only one is in memory."""
+
+    @model_validator(mode="after")
+    def _needs_held_out(self) -> _DenoisingStage:
+        for name, every in (("validation", self.validation.every), ("sample", self.sample.every)):
+            if every and not self.data.held_out:
+                raise ValueError(f"{name}.every needs groups that are not trained on: set data.held_out")
+        return self
+
+
+class BaseStage(_DenoisingStage):
+    """Train a text-to-video base of 36-channel form (image-to-video too) from nothing, on latents of a given VAE."""
+
+    stage: Literal["base"]
+    vae: Path
+    """The VAE: a folder with config.json (the output of the vae stage is OUTPUT/vae)."""
+    transformer: TransformerSection = TransformerSection()
+    text_encoder: TextEncoderSection = TextEncoderSection()
+    conditioning: ConditioningSection = ConditioningSection(max_memory=0)
+
+
+class MemoryStage(_DenoisingStage):
+    """Teach memory to an existing model: a LoRA beside its frozen weights, or all of its weights."""
+
+    stage: Literal["memory"]
+    model: Path
+    """The model: an original Wan2.2 folder or a diffusers folder."""
+    train: Literal["lora", "full"] = "lora"
+    """What is trained."""
+    lora: LoraSection = LoraSection()
+    conditioning: ConditioningSection = ConditioningSection()
+
+
+Stage = VaeStage | BaseStage | MemoryStage
+_STAGES: dict[str, type[VaeStage] | type[BaseStage] | type[MemoryStage]] = {
+    "vae": VaeStage,
+    "base": BaseStage,
+    "memory": MemoryStage,
+}
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Stage:
+    """Read a training configuration.
+
+    Args:
+        path: a YAML file.
+        overrides: ``key.key=value`` (the value in YAML), laid over the file.
+
+    Raises:
+        SettingsError: the file cannot be read, or has mistakes; all of them, one per line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8.") from error
+    return parse_config(text, str(path), overrides)
+
+
+def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Stage:
+    """A configuration from YAML text; see `load_config`."""
+    values = _parse_yaml(text, source)
+    for override in overrides:
+        _override(values, override)
+    stage = values.get("stage")
+    if stage not in _STAGES:
+        raise SettingsError(f"{source}: stage: is {stage!r}; it must be one of {', '.join(_STAGES)}.")
+    try:
+        return _STAGES[stage].model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, source))) from None
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        values = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{source}:{mark.line + 1}" if mark else source
+        raise SettingsError(f"{place}: not valid YAML ({getattr(error, 'problem', None) or error}).") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{source}: must hold settings (`stage: memory` and so on), not a {type(values).__name__}.")
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *parents, last = name.strip().split(".")
+    if not equals or not all([*parents, last]):
+        raise SettingsError(f"--set {override}: must be KEY=VALUE, such as optimizer.learning_rate=1e-4.")
+    target = values
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise SettingsError(f"--set {override}: {parent} is a value, not a section.")
+    target[last] = _parse_yaml(f"value: {text}", f"--set {override}")["value"]
+
+
+def _explain(error: ValidationError, source: str) -> list[str]:
+    """One line per mistake: ``file: field: what was found and what is allowed``."""
+    lines = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"there is no such setting here; known are {', '.join(_known(error.title, problem['loc']))}"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif problem["type"] != "value_error":
+            message = f"is {problem['input']!r}; {message[0].lower()}{message[1:]}"
+        lines.append(f"{source}: {field + ': ' if field else ''}{message}.")
+    return lines
+
+
+def _known(title: str, location: tuple[int | str, ...]) -> list[str]:
+    """The fields of the section that an unknown key stands in."""
+    section: Any = next(stage for stage in _STAGES.values() if stage.__name__ == title)
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)

@@ -1,0 +1,245 @@
+"""One expert in training: batches with memory and known frames, the flow loss, validation, sample sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from storymem.conditioning.condition import ShotCondition, build_condition
+from storymem.conditioning.layout import VideoLayout
+from storymem.training.objective import (
+    NUM_TRAIN_TIMESTEPS,
+    add_noise,
+    noise_levels,
+    sequence_of,
+    transformer_input,
+    velocity_target,
+    video_loss,
+)
+from storymem.training.plan import BatchPlan, SamplePlan, plan_batch, plan_memory
+from storymem.training.seeding import generator, seed_of
+from storymem.training.store import ClipStore, TrainingBatch
+from storymem.training.text import tokenize
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from storymem.training.config import BaseStage, MemoryStage
+    from storymem.training.log import RunLog
+    from storymem.training.networks import Denoiser
+    from storymem.training.text import PromptCache
+
+__all__ = ["DenoisingTask", "Geometry", "conditions_of", "draw_noise", "held_out_plans"]
+
+MemoryKind = Literal["right", "none", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Size of the clips and factors of the VAE, which make layouts."""
+
+    num_frames: int
+    height: int
+    width: int
+    temporal_factor: int
+    spatial_factor: int
+
+    def layout(self, num_memory: int, num_known: int) -> VideoLayout:
+        """The layout of a clip with so much given."""
+        return VideoLayout(
+            self.num_frames,
+            self.height,
+            self.width,
+            num_memory=num_memory,
+            num_known=num_known,
+            temporal_factor=self.temporal_factor,
+            spatial_factor=self.spatial_factor,
+        )
+
+
+def conditions_of(batch: TrainingBatch, geometry: Geometry, stride: int) -> list[ShotCondition]:
+    """The conditions of a batch, one per run of samples with the same known frames, in the batch's order."""
+    conditions, start = [], 0
+    num_memory = 0 if batch.memory is None else batch.memory.shape[2]
+    for num_known, latents in batch.known:
+        stop = start + latents.shape[0]
+        memory = None if batch.memory is None else batch.memory[start:stop]
+        layout = geometry.layout(num_memory, num_known)
+        conditions.append(build_condition(layout, memory, latents, stride=stride))
+        start = stop
+    return conditions
+
+
+def draw_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str) -> torch.Tensor:
+    """Standard normal ``[B, *shape]`` float32, each sample from its own seed; the same on every process."""
+    source = torch.Generator(device)
+    return torch.stack([torch.randn(*shape, generator=source.manual_seed(seed), device=device) for seed in seeds])
+
+
+def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> list[tuple[SamplePlan, SamplePlan]]:
+    """Clips of held-out groups with memory of their own group, and the same with memory of another held-out group."""
+    table = store.table_of(store.held_out)
+    fitting = table.with_memory(num_memory)
+    plans = []
+    for number in range(count):
+        rng = generator(seed, "held out", number)
+        position = fitting[number % len(fitting)]
+        other = fitting[(number + 1) % len(fitting)]
+        clip = int(rng.integers(table.sizes[position]))
+        right = SamplePlan(
+            group=table.groups[position],
+            clip=clip,
+            caption=0.0 if number % 2 == 0 else 1 - 1e-9,
+            num_known=0,
+            memory=plan_memory(rng, table, table.sizes[position], clip, num_memory, 0.0),
+            u=0.5,
+            noise_seed=seed_of(seed, "held out noise", number),
+        )
+        stranger = int(rng.integers(table.sizes[other]))
+        wrong = SamplePlan(
+            group=table.groups[other],
+            clip=stranger,
+            caption=right.caption,
+            num_known=0,
+            memory=plan_memory(rng, table, table.sizes[other], stranger, num_memory, 0.0),
+            u=0.5,
+            noise_seed=right.noise_seed,
+        )
+        plans.append((right, wrong))
+    return plans
+
+
+class DenoisingTask:
+    """Trains one expert of a model.
+
+    Args:
+        stage: the configuration.
+        name: ``model`` for the only expert, else ``high`` or ``low``.
+        denoiser: the expert and, if it is trained along, the text encoder.
+        store: the clips.
+        geometry: sizes.
+        span: the noise levels [low, high] that this expert works at.
+        accelerator: of the run.
+        prompts: embeddings of a frozen text encoder; or None, and the denoiser's own is trained.
+        tokenizer: of the text encoder that is trained along.
+        draw_sheet: makes a sample sheet with the current weights; None if that is not possible here.
+    """
+
+    def __init__(
+        self,
+        stage: BaseStage | MemoryStage,
+        name: str,
+        denoiser: Denoiser,
+        store: ClipStore,
+        geometry: Geometry,
+        span: tuple[float, float],
+        accelerator: Accelerator,
+        *,
+        prompts: PromptCache | None = None,
+        tokenizer: Any = None,
+        draw_sheet: Callable[[], Any] | None = None,
+    ) -> None:
+        assert (prompts is None) != (tokenizer is None)
+        self.stage = stage
+        self.name = name
+        self.module = denoiser
+        self.store = store
+        self.geometry = geometry
+        self.span = span
+        self.accelerator = accelerator
+        self._prompts = prompts
+        self._tokenizer = tokenizer
+        self._draw_sheet = draw_sheet
+        self._in_channels = int(denoiser.transformer.config.in_channels)
+        self._dtype = denoiser.transformer.dtype
+
+    def prepare(self, step: int) -> None:
+        """See `Task.prepare`."""
+        self.store.prepare(step)
+
+    def loss(self, module: torch.nn.Module, step: int, part: int) -> torch.Tensor:
+        """See `Task.loss`."""
+        plan = plan_batch(
+            self.stage.seed,
+            step,
+            part,
+            table=self.store.table(step),
+            config=self.stage.conditioning,
+            batch=self.stage.batch_size // self.stage.accumulate,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+            stratified=self.stage.noise.stratified,
+        )
+        batch = self.store.gather(plan, self.accelerator.device)
+        t = noise_levels(batch.u, self.stage.noise, *self.span)
+        return self.errors(module, batch, t).mean()
+
+    def errors(self, module: torch.nn.Module, batch: TrainingBatch, t: torch.Tensor) -> torch.Tensor:
+        """The flow loss of each sample at noise levels t: ``[B]``."""
+        device = self.accelerator.device
+        clean = sequence_of(batch.memory, batch.latents)
+        # The clip's noise does not depend on the number of keyframes: errors with and without memory can be compared.
+        noise = draw_noise(batch.noise_seeds, batch.latents.shape[1:], device)
+        if batch.memory is not None:
+            own = [seed ^ 1 for seed in batch.noise_seeds]
+            noise = sequence_of(draw_noise(own, batch.memory.shape[1:], device), noise)
+        t = t.to(device)
+        conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
+        states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
+        text, mask = self._text(batch.prompts)
+        velocity = module(states, t * NUM_TRAIN_TIMESTEPS, text, mask, conditions[0].positions)
+        num_memory = 0 if batch.memory is None else batch.memory.shape[2]
+        return video_loss(velocity, velocity_target(clean, noise), num_memory)
+
+    def _text(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if self._prompts is not None:
+            return self._prompts(prompts), None
+        ids, mask = tokenize(self._tokenizer, prompts)
+        return ids.to(self.accelerator.device), mask.to(self.accelerator.device)
+
+    def is_due(self, step: int) -> bool:
+        """See `Task.is_due`."""
+        return self._validates(step) or self._draws(step)
+
+    def _validates(self, step: int) -> bool:
+        every = self.stage.validation.every
+        return bool(every) and step % every == 0
+
+    def _draws(self, step: int) -> bool:
+        every = self.stage.sample.every
+        return self._draw_sheet is not None and bool(every) and step % every == 0
+
+    def observe(self, step: int, log: RunLog, module: torch.nn.Module) -> None:
+        """See `Task.observe`."""
+        if self._validates(step):
+            log.record(self.name, step, self.validate(module))
+        if self._draws(step) and self._draw_sheet is not None and self.accelerator.is_main_process:
+            log.picture(self.name, step, self._draw_sheet())
+
+    @torch.no_grad()
+    def validate(self, module: torch.nn.Module) -> dict[str, float]:
+        """Mean error on held-out clips: ``validation/LEVEL/KIND``, memory of KIND right, none or wrong."""
+        config = self.stage.validation
+        remembers = self.stage.conditioning.max_memory > 0
+        count = min(config.num_memory, self.stage.conditioning.max_memory)
+        plans = held_out_plans(self.store, config.clips, count, self.stage.seed)
+        kinds: tuple[MemoryKind, ...] = ("right", "none", "wrong") if remembers else ("none",)
+        levels = [level for level in config.levels if self.span[0] <= level <= self.span[1]]
+        sums: dict[tuple[float, MemoryKind], list[float]] = {(level, kind): [] for level in levels for kind in kinds}
+        size = max(1, self.stage.batch_size // self.stage.accumulate // self.accelerator.num_processes)
+        for start in range(0, len(plans), size):
+            some = plans[start : start + size]
+            right = self.store.gather(BatchPlan(count, tuple(pair[0] for pair in some)), self.accelerator.device)
+            wrong = self.store.gather(BatchPlan(count, tuple(pair[1] for pair in some)), self.accelerator.device)
+            memories = {"right": right.memory, "none": None, "wrong": wrong.memory}
+            for level, kind in sums:
+                batch = TrainingBatch(
+                    right.latents, memories[kind], right.known, right.prompts, right.u, right.noise_seeds
+                )
+                sums[level, kind] += self.errors(module, batch, torch.full((len(some),), level)).tolist()
+        return {
+            f"validation/{level:g}/{kind}": float(torch.tensor(values).mean()) for (level, kind), values in sums.items()
+        }

@@ -1,0 +1,306 @@
+"""Clips as the denoising stages need them: latents of the clip, of its conditions and of its keyframes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from storymem.errors import CheckpointError, SettingsError
+from storymem.training.augment import augment
+from storymem.training.clips import ClipSource
+from storymem.training.seeding import generator
+
+if TYPE_CHECKING:
+    from storymem.conditioning.codec import LatentCodec
+    from storymem.training.clips import Clip
+    from storymem.training.sections import AugmentSection
+
+__all__ = [
+    "CachedLoader",
+    "CaptionedSource",
+    "EncodedClip",
+    "FiledClip",
+    "GroupLoader",
+    "ResidentClip",
+    "SourceLoader",
+    "weights_digest",
+]
+
+_PIXELS_AT_ONCE = 2**24  # half a 480p clip of 81 frames; a batch of small ones
+
+
+class EncodedClip(Protocol):
+    """One clip in latents; all tensors normalised, of one dtype."""
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """``[z, F_lat, h, w]``."""
+
+    @property
+    def keyframes(self) -> torch.Tensor:
+        """``[K, 1 + V, z, h, w]``: K of its frames, each encoded alone, clean and in V augmented versions."""
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """Texts that describe it."""
+
+    def known(self, count: int) -> torch.Tensor:
+        """``[z, F_lat, h, w]``: its first `count` frames followed by zeros, encoded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResidentClip:
+    """An `EncodedClip` in memory."""
+
+    latents: torch.Tensor
+    conditions: Mapping[int, torch.Tensor]
+    keyframes: torch.Tensor
+    captions: tuple[str, ...]
+
+    def known(self, count: int) -> torch.Tensor:
+        """See `EncodedClip`."""
+        return self.conditions[count]
+
+
+class CaptionedSource(ClipSource, Protocol):
+    """A source that knows the captions of a group without drawing or reading its clips."""
+
+    def captions_of(self, index: int) -> Sequence[tuple[str, ...]]:
+        """Captions of each clip of a group."""
+
+
+class GroupLoader(Protocol):
+    """Gives the encoded clips of a group."""
+
+    @property
+    def blank(self) -> torch.Tensor:
+        """``[z, F_lat, h, w]``: the condition of a clip of which nothing is known."""
+
+    def __len__(self) -> int:
+        """Groups there are."""
+
+    def size(self, index: int) -> int:
+        """Clips of a group."""
+
+    def load(self, index: int) -> tuple[EncodedClip, ...]:
+        """The clips of a group."""
+
+
+class SourceLoader:
+    """Encodes the clips of a source.
+
+    Args:
+        source: the clips.
+        codec: the VAE.
+        seed: chooses keyframes and their augmentation.
+        known: numbers of known first frames that are needed.
+        keyframes: K.
+        variants: V.
+        config: how memory frames are augmented.
+        device: where encoded clips are kept.
+        dtype: of encoded clips.
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        codec: LatentCodec,
+        *,
+        seed: int,
+        known: Sequence[int],
+        keyframes: int,
+        variants: int,
+        config: AugmentSection,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.source = source
+        self.codec = codec
+        self.seed = seed
+        self.known = tuple(known)
+        self.keyframes = keyframes
+        self.variants = variants
+        self.config = config
+        self.device = device
+        self.dtype = dtype
+        self._blank: torch.Tensor | None = None
+
+    @property
+    def blank(self) -> torch.Tensor:
+        """See `GroupLoader.blank`."""
+        if self._blank is None:
+            frames = self.source.group(0)[0].frames
+            latents = self.codec.encode_known(None, *frames.shape[1:])
+            self._blank = latents[0].to(self.device, self.dtype)
+        return self._blank
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def size(self, index: int) -> int:
+        """See `GroupLoader.size`."""
+        return self.source.size(index)
+
+    def load(self, index: int) -> tuple[ResidentClip, ...]:
+        """See `GroupLoader.load`."""
+        clips = self.source.group(index)
+        frames = torch.stack([clip.frames for clip in clips])  # [N, 3, F, H, W]
+        latents = self._encode(frames)
+        known = {}
+        for count in self.known:
+            zeroed = frames.clone()
+            zeroed[:, :, count:] = 0
+            known[count] = self._encode(zeroed)
+        pictures = torch.stack(
+            [picture for number, clip in enumerate(clips) for picture in self._keyframes(clip, index, number)]
+        )
+        keyframes = self._encode(pictures[:, :, None])[:, :, 0]
+        keyframes = keyframes.view(len(clips), self.keyframes, 1 + self.variants, *keyframes.shape[1:])
+        return tuple(
+            ResidentClip(latents[n], {k: part[n] for k, part in known.items()}, keyframes[n], clip.captions)
+            for n, clip in enumerate(clips)
+        )
+
+    def _keyframes(self, clip: Clip, index: int, number: int) -> list[torch.Tensor]:
+        """K frames of a clip in order, each clean and in V versions."""
+        rng = generator(self.seed, "keyframes", index, number)
+        count = clip.frames.shape[1]
+        if count < self.keyframes:
+            raise SettingsError(
+                f"data.keyframes_per_clip is {self.keyframes}, but a clip has {count} frames: lower the one or "
+                "raise the other."
+            )
+        out = []
+        for position in sorted(rng.choice(count, size=self.keyframes, replace=False).tolist()):
+            frame = clip.frames[:, position]
+            out.append(frame)
+            out += [augment(frame, self.config, rng) for _ in range(self.variants)]
+        return out
+
+    def _encode(self, frames: torch.Tensor) -> torch.Tensor:
+        at_once = max(1, _PIXELS_AT_ONCE // frames[0, 0].numel())
+        parts = [self.codec.encode(part).to(self.device, self.dtype) for part in torch.split(frames, at_once)]
+        return torch.cat(parts)
+
+
+class CachedLoader:
+    """Encodes the clips of a source once, to files, and reads what a batch needs; captions stay the source's.
+
+    Args:
+        loader: encodes what is not there yet.
+        source: the loader's source, which knows its captions without reading video.
+        folder: for the files; its name should tell the VAE and everything else that their content depends on.
+    """
+
+    def __init__(self, loader: SourceLoader, source: CaptionedSource, folder: Path) -> None:
+        self.loader = loader
+        self.source = source
+        self.folder = folder
+        self._blank: torch.Tensor | None = None
+
+    @property
+    def blank(self) -> torch.Tensor:
+        """See `GroupLoader.blank`."""
+        if self._blank is None:
+            path = self.folder / "blank.safetensors"
+            if not path.is_file():
+                self._save(path, {"blank": self.loader.blank})
+            self._blank = FiledTensors(path)["blank"]
+        return self._blank
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def size(self, index: int) -> int:
+        """See `GroupLoader.size`."""
+        return self.loader.size(index)
+
+    def is_cached(self, index: int) -> bool:
+        """Whether the files of a group are there."""
+        return all(path.is_file() for path in self._paths(index))
+
+    def load(self, index: int) -> tuple[EncodedClip, ...]:
+        """See `GroupLoader.load`; tensors are read when they are looked at."""
+        paths = self._paths(index)
+        if not self.is_cached(index):
+            for path, clip in zip(paths, self.loader.load(index), strict=True):
+                tensors = {"latents": clip.latents, "keyframes": clip.keyframes}
+                self._save(path, tensors | {f"known_{count}": part for count, part in clip.conditions.items()})
+        return tuple(
+            FiledClip(FiledTensors(path), captions)
+            for path, captions in zip(paths, self.source.captions_of(index), strict=True)
+        )
+
+    def _paths(self, index: int) -> list[Path]:
+        return [self.folder / f"{index:06d}-{number:02d}.safetensors" for number in range(self.size(index))]
+
+    @staticmethod
+    def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        from safetensors.torch import save
+
+        from storymem.film.storage import make_folder, replace_file
+
+        make_folder(path.parent)
+        replace_file(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+class FiledTensors:
+    """Tensors of a safetensors file, each read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """The tensor of that name.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                tensor: torch.Tensor = file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.path}: cannot be read ({error}); remove it and it will be made again."
+            ) from error
+        return tensor
+
+
+class FiledClip:
+    """An `EncodedClip` whose tensors lie in a file until they are looked at."""
+
+    def __init__(self, tensors: FiledTensors, captions: tuple[str, ...]) -> None:
+        self.captions = captions
+        self._tensors = tensors
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """See `EncodedClip`."""
+        return self._tensors["latents"]
+
+    @property
+    def keyframes(self) -> torch.Tensor:
+        """See `EncodedClip`."""
+        return self._tensors["keyframes"]
+
+    def known(self, count: int) -> torch.Tensor:
+        """See `EncodedClip`."""
+        return self._tensors[f"known_{count}"]
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """A short name for a model's weights: changes if they do (names, shapes and up to 4096 values of each tensor)."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        flat = tensor.detach().flatten()
+        some = flat[:: max(1, flat.numel() // 4096)].float().cpu().numpy()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(some.tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,206 @@
+"""The networks a run trains: new ones from a configuration, LoRAs on given ones, and what is put around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from storymem.conditioning.rope import install_memory_rope, use_positions
+from storymem.errors import MissingExtraError
+from storymem.training.text import embed_tokens
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+    from storymem.training.sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
+
+__all__ = [
+    "ADAPTER",
+    "LORA_TARGETS",
+    "Denoiser",
+    "add_lora",
+    "build_text_encoder",
+    "build_transformer",
+    "build_vae",
+    "decay_groups",
+    "dtype_of",
+    "trainable_parameters",
+]
+
+ADAPTER = "memory"
+"""Name of the adapter that is trained."""
+
+LORA_TARGETS = (
+    *(f"{attention}.{part}" for attention in ("attn1", "attn2") for part in ("to_q", "to_k", "to_v", "to_out.0")),
+    "ffn.net.0.proj",
+    "ffn.net.2",
+)
+"""The method's targets under diffusers' names: q, k, v, o of both attentions and both feed-forward linears."""
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """``float32`` or ``bfloat16``, as settings say it."""
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def build_vae(config: VaeSection, z_mean: Sequence[float] = (), z_std: Sequence[float] = ()) -> AutoencoderKLWan:
+    """A new AutoencoderKLWan; its latent statistics are 0 and 1 unless given."""
+    from diffusers import AutoencoderKLWan
+
+    patch = config.patch_size
+    channels = 3 * patch**2
+    return AutoencoderKLWan(
+        base_dim=config.base_dim,
+        decoder_base_dim=config.decoder_base_dim,
+        z_dim=config.z_dim,
+        dim_mult=list(config.dim_mult),
+        num_res_blocks=config.num_res_blocks,
+        temperal_downsample=list(config.temporal_downsample),
+        latents_mean=list(z_mean) or [0.0] * config.z_dim,
+        latents_std=list(z_std) or [1.0] * config.z_dim,
+        in_channels=channels,
+        out_channels=channels,
+        patch_size=None if patch == 1 else patch,
+        scale_factor_temporal=4,
+        scale_factor_spatial=config.spatial_factor,
+    )
+
+
+def build_transformer(config: TransformerSection, z_dim: int, text_dim: int) -> WanTransformer3DModel:
+    """A new transformer that takes a condition: ``2 z + 4`` channels in, z out. The last layer starts at zero."""
+    from diffusers import WanTransformer3DModel
+
+    transformer = WanTransformer3DModel(
+        patch_size=config.patch_size,
+        num_attention_heads=config.num_attention_heads,
+        attention_head_dim=config.attention_head_dim,
+        in_channels=2 * z_dim + 4,
+        out_channels=z_dim,
+        text_dim=text_dim,
+        freq_dim=config.freq_dim,
+        ffn_dim=config.ffn_dim,
+        num_layers=config.num_layers,
+        rope_max_seq_len=256,
+    )
+    # As DiT does (arXiv 2212.09748): the first answers are zero instead of noise.
+    nn.init.zeros_(transformer.proj_out.weight)
+    nn.init.zeros_(transformer.proj_out.bias)
+    return transformer
+
+
+def build_text_encoder(config: TextEncoderSection, tokenizer: PreTrainedTokenizerBase) -> UMT5EncoderModel:
+    """A new UMT5 encoder for the tokenizer's vocabulary."""
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    return UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=len(tokenizer),
+            d_model=config.d_model,
+            d_kv=config.d_kv,
+            d_ff=config.d_ff,
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            is_encoder_decoder=False,
+            use_cache=False,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    )
+
+
+def add_lora(transformer: WanTransformer3DModel, config: LoraSection) -> None:
+    """Freeze a transformer and put a fresh LoRA on the method's targets: float32, starting at no change.
+
+    Raises:
+        MissingExtraError: PEFT is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise MissingExtraError("peft", "train", "train a LoRA") from error
+    transformer.requires_grad_(False)
+    lora = LoraConfig(
+        r=config.rank,
+        lora_alpha=cast(int, config.rank if config.alpha is None else config.alpha),
+        use_rslora=config.rslora,
+        lora_dropout=config.dropout,
+        bias="none",
+        target_modules=list(LORA_TARGETS),
+        init_lora_weights=True,
+    )
+    transformer.add_adapter(lora, adapter_name=ADAPTER)
+    for parameter in trainable_parameters(transformer).values():
+        parameter.data = parameter.data.float()
+
+
+class Denoiser(nn.Module):
+    """A transformer that is trained, with the text encoder that is trained beside it (or None).
+
+    `forward` is one call of the transformer as the pipeline makes it, under the temporal positions of the condition.
+    """
+
+    def __init__(
+        self,
+        transformer: WanTransformer3DModel,
+        text_encoder: UMT5EncoderModel | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        install_memory_rope(transformer)
+        self.transformer = transformer
+        self.text_encoder = text_encoder
+        self.autocast_dtype = autocast
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        text_mask: torch.Tensor | None,
+        positions: tuple[int, ...],
+    ) -> torch.Tensor:
+        """The velocity ``[B, z, M + F_lat, h, w]``.
+
+        Args:
+            hidden_states: ``[B, 2 z + 4, M + F_lat, h, w]``.
+            timestep: ``[B]``, 1000 t.
+            text: embeddings ``[B, L, D]``, or token ids ``[B, L]`` for the text encoder that is trained along.
+            text_mask: ``[B, L]``, of token ids.
+            positions: temporal positions of the latent frames.
+        """
+        device = hidden_states.device.type
+        dtype = self.autocast_dtype
+        with nullcontext() if dtype is None else torch.autocast(device, dtype):
+            if self.text_encoder is not None:
+                assert text_mask is not None
+                text = embed_tokens(self.text_encoder, text, text_mask)
+            with use_positions([self.transformer], positions):
+                out = self.transformer(
+                    hidden_states=hidden_states,
+                    timestep=timestep,
+                    encoder_hidden_states=text.to(hidden_states.dtype),
+                    return_dict=False,
+                )[0]
+        return cast(torch.Tensor, out)
+
+
+def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are trained, by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups: weights with decay; norms, biases and other vectors without."""
+    every = list(parameters)
+    groups = [
+        {"params": [p for p in every if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in every if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

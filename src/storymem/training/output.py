@@ -1,0 +1,127 @@
+"""What a run leaves behind: folders that the pipeline, `storymem generate` and diffusers read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from storymem.film.storage import publish_folder, rename, temporary_folder, write_file
+from storymem.training.checkpoint import full_tensor, remove_folder
+from storymem.training.networks import ADAPTER, LORA_TARGETS
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+    from storymem.training.sections import LoraSection
+
+__all__ = ["lora_tensors", "original_module", "replacing_folder", "save_lora", "save_model", "save_vae"]
+
+_ORIGINAL = {
+    "attn1": "self_attn",
+    "attn2": "cross_attn",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "to_out.0": "o",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+}
+
+
+def original_module(name: str) -> str:
+    """The original name of one of a LoRA's targets: ``blocks.0.attn1.to_q`` → ``blocks.0.self_attn.q``."""
+    _, number, rest = name.split(".", 2)
+    for ours, theirs in _ORIGINAL.items():
+        rest = rest.replace(ours, theirs)
+    return f"blocks.{number}.{rest}"
+
+
+def lora_tensors(transformer: WanTransformer3DModel, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """The LoRA of a transformer under the method's keys (``base_model.model.blocks.0.self_attn.q.lora_A.weight``).
+
+    Every process must ask if the model is sharded.
+    """
+    tensors = {}
+    for name, parameter in transformer.named_parameters():
+        for part in ("lora_A", "lora_B"):
+            mark = f".{part}.{ADAPTER}.weight"
+            if name.endswith(mark):
+                module = original_module(name.removesuffix(mark))
+                whole = full_tensor(parameter)
+                tensors[f"base_model.model.{module}.{part}.weight"] = whole if dtype is None else whole.to(dtype)
+    return tensors
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which then takes the place of `folder`; until then the old one stays."""
+    old = folder.with_name(f".old-{folder.name}")
+    with temporary_folder(folder.parent, folder.name) as temporary:
+        yield temporary
+        if old.exists():
+            remove_folder(old)
+        if folder.exists():
+            rename(folder, old)
+        publish_folder(temporary, folder)
+    if old.exists():
+        remove_folder(old)
+
+
+def save_lora(folder: Path, parts: Mapping[str, Mapping[str, torch.Tensor]], config: LoraSection) -> None:
+    """Write LoRAs as the method's: ``backbone_{high,low}_noise.safetensors``; of one expert ``backbone.safetensors``.
+
+    PEFT's ``adapter_config.json`` beside them tells rank, alpha and rsLoRA; `storymem.models.lora.load_lora` reads it.
+
+    Args:
+        folder: for the files; what was there is replaced.
+        parts: ``high``, ``low`` or ``model`` → tensors from `lora_tensors`.
+        config: rank, alpha and scaling.
+    """
+    names = {"high": "backbone_high_noise", "low": "backbone_low_noise", "model": "backbone"}
+    note = {
+        "peft_type": "LORA",
+        "r": config.rank,
+        "lora_alpha": config.rank if config.alpha is None else config.alpha,
+        "use_rslora": config.rslora,
+        "lora_dropout": config.dropout,
+        "bias": "none",
+        "target_modules": sorted({original_module(f"blocks.0.{target}")[9:] for target in LORA_TARGETS}),
+    }
+    with replacing_folder(folder) as temporary:
+        for part, tensors in parts.items():
+            save_file(dict(tensors), temporary / f"{names[part]}.safetensors", {"format": "pt"})
+        write_file(temporary / "adapter_config.json", json.dumps(note, indent=2).encode())
+
+
+def save_vae(folder: Path, vae: AutoencoderKLWan) -> None:
+    """Write a VAE as diffusers does."""
+    with replacing_folder(folder) as temporary:
+        vae.save_pretrained(temporary)
+
+
+def save_model(
+    folder: Path,
+    *,
+    transformer: WanTransformer3DModel,
+    transformer_2: WanTransformer3DModel | None,
+    vae: AutoencoderKLWan,
+    text_encoder: UMT5EncoderModel,
+    tokenizer: PreTrainedTokenizerBase,
+    boundary_ratio: float | None,
+) -> None:
+    """Write a whole model as a diffusers folder that `WanImageToVideoPipeline` and ours read."""
+    from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
+
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    parts: dict[str, Any] = {"transformer": transformer, "transformer_2": transformer_2, "vae": vae}
+    parts |= {"text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+    pipe = WanImageToVideoPipeline(**parts, boundary_ratio=boundary_ratio)
+    with replacing_folder(folder) as temporary:
+        pipe.save_pretrained(temporary)

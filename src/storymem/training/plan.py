@@ -1,0 +1,185 @@
+"""What every batch consists of: pure arithmetic on the seed and the number of the step, before any data is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from storymem.errors import SettingsError
+from storymem.training.seeding import generator, seed_of
+
+if TYPE_CHECKING:
+    from storymem.training.sections import ConditioningSection
+
+__all__ = ["MOTION_FRAMES", "BatchPlan", "GroupTable", "MemorySlot", "SamplePlan", "plan_batch", "plan_memory"]
+
+MOTION_FRAMES = 5
+"""Known frames of MM2V."""
+_RUN = 3  # keyframes of one clip that stand together in memory, at most: what a shot adds to a film's bank
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySlot:
+    """One memory frame: which clip of the group, which of its keyframes, and which version of it (0 is clean)."""
+
+    clip: int
+    keyframe: int
+    variant: int
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """One sample.
+
+    Attributes:
+        group: number of the group.
+        clip: which clip of the group is learned.
+        caption: a number in [0, 1) that picks one of its captions; None is the empty prompt.
+        num_known: first frames given: 0, 1 or 5.
+        memory: the keyframes, oldest first.
+        u: uniform in (0, 1), behind the noise level.
+        noise_seed: of the noise.
+    """
+
+    group: int
+    clip: int
+    caption: float | None
+    num_known: int
+    memory: tuple[MemorySlot, ...]
+    u: float
+    noise_seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """Samples that go through the model together, sorted by `num_known`; all have `num_memory` keyframes."""
+
+    num_memory: int
+    samples: tuple[SamplePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTable:
+    """The groups that a step may draw from.
+
+    Attributes:
+        groups: their numbers.
+        sizes: clips of each.
+        keyframes: keyframes of each clip.
+        variants: augmented versions of each keyframe, beside the clean one.
+    """
+
+    groups: Sequence[int]
+    sizes: Sequence[int]
+    keyframes: int
+    variants: int
+
+    def with_memory(self, num_memory: int) -> list[int]:
+        """Positions of the groups whose other clips have enough keyframes.
+
+        Raises:
+            SettingsError: no group has.
+        """
+        fitting = [i for i, size in enumerate(self.sizes) if (size - 1) * self.keyframes >= num_memory]
+        if not fitting:
+            most = max((max(size - 1, 0) * self.keyframes for size in self.sizes), default=0)
+            raise SettingsError(
+                f"no group of related clips has {num_memory} keyframes to give as memory (the largest has {most}): "
+                "lower conditioning.max_memory, or raise data.keyframes_per_clip or the clips per group."
+            )
+        return fitting
+
+
+def plan_memory(
+    rng: np.random.Generator, table: GroupTable, size: int, clip: int, num_memory: int, augment: float
+) -> tuple[MemorySlot, ...]:
+    """Random keyframes of a group's other clips.
+
+    As in a film's bank, clips stand in a random order and the frames of one clip stand together, 1 to 3 of them, oldest
+    first; only when every clip has given so many does one give more.
+    """
+    others = [other for other in rng.permutation(size).tolist() if other != clip]
+    left = {other: rng.permutation(table.keyframes).tolist() for other in others}
+    chosen: dict[int, list[int]] = {other: [] for other in others}
+    missing = num_memory
+    while missing:
+        for other in others:
+            count = min(int(rng.integers(1, _RUN + 1)), missing, len(left[other]))
+            chosen[other] += [left[other].pop() for _ in range(count)]
+            missing -= count
+    slots = []
+    for other in others:
+        for keyframe in sorted(chosen[other]):
+            damaged = table.variants > 0 and rng.random() < augment
+            slots.append(MemorySlot(other, keyframe, int(rng.integers(1, table.variants + 1)) if damaged else 0))
+    return tuple(slots)
+
+
+def plan_batch(
+    seed: int,
+    step: int,
+    part: int,
+    *,
+    table: GroupTable,
+    config: ConditioningSection,
+    batch: int,
+    rank: int = 0,
+    world_size: int = 1,
+    stratified: bool = True,
+) -> BatchPlan:
+    """The samples of one process in one part of a step.
+
+    The whole part is planned and `rank`'s share of it returned, so what is drawn does not depend on how many share it.
+
+    Args:
+        seed: of the run.
+        step: number of the optimizer step, from 0.
+        part: number of the part of the step (gradient accumulation), from 0.
+        table: groups to draw from.
+        config: what is given, and how often.
+        batch: samples of this part, all processes together.
+        rank: of this process.
+        world_size: number of processes.
+        stratified: see `NoiseSection.stratified`.
+
+    Raises:
+        SettingsError: no group has enough keyframes, or the batch cannot be shared out.
+    """
+    if batch % world_size:
+        raise SettingsError(
+            f"{batch} clips at a time cannot be shared out among {world_size} processes: make batch_size / accumulate "
+            f"a multiple of {world_size}."
+        )
+    rng = generator(seed, "batch", step, part)
+    with_memory = config.max_memory > 0 and rng.random() >= config.drop_memory
+    num_memory = int(rng.integers(1, config.max_memory + 1)) if with_memory else 0
+    fitting = table.with_memory(num_memory)
+    # Every clip is as likely as every other: a group as its number of clips.
+    ends = np.cumsum([table.sizes[i] for i in fitting])
+    offset = rng.random()
+    strata = rng.permutation(batch)
+    samples = []
+    for index in range(rank, batch, world_size):
+        own = generator(seed, "sample", step, part, index)
+        number = int(own.integers(ends[-1]))
+        position = int(np.searchsorted(ends, number, side="right"))
+        chosen = fitting[position]
+        clip = number - (int(ends[position - 1]) if position else 0)
+        kind = own.random()
+        known = 1 if kind < config.first_frame else MOTION_FRAMES
+        u = (strata[index] + offset) / batch if stratified else own.random()
+        samples.append(
+            SamplePlan(
+                group=table.groups[chosen],
+                clip=clip,
+                caption=None if own.random() < config.drop_prompt else float(own.random()),
+                num_known=known if kind < config.first_frame + config.motion_frames else 0,
+                memory=plan_memory(own, table, table.sizes[chosen], clip, num_memory, config.augment.probability),
+                u=float(min(max(u, 1e-9), 1 - 1e-9)),
+                noise_seed=seed_of(seed, "noise", step, part, index),
+            )
+        )
+    return BatchPlan(num_memory, tuple(sorted(samples, key=lambda sample: sample.num_known)))

@@ -1,0 +1,319 @@
+"""The sections of a training configuration; `docs/training.md` lists every field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "AugmentSection",
+    "ConditioningSection",
+    "DataSection",
+    "EmaSection",
+    "LoraSection",
+    "NoiseSection",
+    "NotNegative",
+    "OptimizerSection",
+    "Positive",
+    "RuntimeSection",
+    "SampleSection",
+    "Section",
+    "Share",
+    "TextEncoderSection",
+    "TransformerSection",
+    "VaeLossSection",
+    "VaeSection",
+    "ValidationSection",
+]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Above0 = Annotated[float, Field(gt=0)]
+AtLeast0 = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of a configuration: fixed once read, no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=False)
+
+
+class OptimizerSection(Section):
+    """AdamW and its learning rate."""
+
+    learning_rate: Above0 = 1e-4
+    """Peak learning rate. The method trained its LoRA with 1e-5."""
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    """AdamW's averages."""
+    weight_decay: AtLeast0 = 0.01
+    """AdamW's decay; of weights with two dimensions or more, never of norms and biases."""
+    eps: Above0 = 1e-8
+    """AdamW's epsilon."""
+    warmup_steps: NotNegative = 0
+    """Steps in which the learning rate rises from 0."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How it falls after that, over the rest of the steps."""
+    final_ratio: Share = 0.0
+    """Where it ends, as a share of the peak (linear and cosine)."""
+    max_grad_norm: Above0 = 1.0
+    """Gradients are scaled down to this norm."""
+
+
+class EmaSection(Section):
+    """Exponential moving average of the trained weights; the average is what is saved and sampled from."""
+
+    decay: Share = 0.999
+    """0 switches it off. In the first steps (1 + step) / (10 + step) is used if it is lower."""
+
+
+class RuntimeSection(Section):
+    """On what and how it runs. Nothing here changes what is trained, but for rounding."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto takes the accelerator if there is one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 computes under autocast; trained weights stay float32."""
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of frozen weights; bfloat16 halves their memory."""
+    threads: NotNegative = 0
+    """CPU threads; 0 leaves it to PyTorch."""
+    compile: Literal["off", "static", "dynamic"] = "off"
+    """Compile the repeated blocks: one program per number of keyframes (static) or one for all (dynamic)."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+    fsdp: bool = False
+    """Shard the model over all processes (FSDP2) instead of copying it to each."""
+
+
+class DataSection(Section):
+    """Where the clips come from and at which size. Exactly one of `world` and `folder`."""
+
+    world: str | None = None
+    """Name of a procedural world, such as storyland: clips without end."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What that world takes."""
+    folder: Path | None = None
+    """A folder made by `storymem data prepare`."""
+    width: Positive = 224
+    """Pixels."""
+    height: Positive = 128
+    """Pixels."""
+    num_frames: Positive = 17
+    """Pixel frames of a clip, 4k + 1."""
+    keyframes_per_clip: Positive = 3
+    """Random frames of each clip that can be memory of the others in its group."""
+    variants: NotNegative = 1
+    """Augmented versions encoded of each such frame, beside the clean one."""
+    pool: Positive = 256
+    """Groups of a world held in memory at a time."""
+    refresh: AtLeast0 = 0.0
+    """New groups per step that take the place of the oldest in the pool; 0 trains on the same pool throughout."""
+    held_out: NotNegative = 0
+    """Groups kept out of training, for validation and sample sheets."""
+    store: Literal["cpu", "device"] = "cpu"
+    """Where encoded clips lie: in the machine's memory, or on the accelerator."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if (self.world is None) == (self.folder is None):
+            raise ValueError("give either world or folder, and not both")
+        if self.options and self.world is None:
+            raise ValueError("options belong to a world; a folder has none")
+        if (self.num_frames - 1) % 4:
+            raise ValueError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as 17")
+        return self
+
+
+class AugmentSection(Section):
+    """Damage done to memory frames in training, so that a film's small errors do not pile up from shot to shot."""
+
+    probability: Share = 0.5
+    """How often a memory slot takes an augmented version of its frame."""
+    noise: AtLeast0 = 0.05
+    """Standard deviation of added noise, at most (pixels are -1..1)."""
+    blur: AtLeast0 = 1.0
+    """Standard deviation of Gaussian blur in pixels, at most."""
+    jpeg: tuple[Positive, Positive] = (40, 95)
+    """Range of JPEG quality, 1 to 100."""
+    shift: AtLeast0 = 0.03
+    """Move by at most this share of the size."""
+    colour: AtLeast0 = 0.05
+    """Change of brightness and of each channel, at most (pixels are -1..1)."""
+
+    @model_validator(mode="after")
+    def _range(self) -> AugmentSection:
+        if not self.jpeg[0] <= self.jpeg[1] <= 100:
+            raise ValueError(f"jpeg is {list(self.jpeg)}; it must rise and end at 100 or below")
+        return self
+
+
+class ConditioningSection(Section):
+    """What the model is given of a clip besides noise."""
+
+    max_memory: NotNegative = 10
+    """M: a batch has 1 to M keyframes from related clips."""
+    drop_memory: Share = 0.1
+    """How often a batch has none."""
+    first_frame: Share = 0.5
+    """How often the clip's first frame is given (MI2V)."""
+    motion_frames: Share = 0.0
+    """How often its first five frames are given (MM2V)."""
+    drop_prompt: Share = 0.1
+    """How often the prompt is empty, for classifier-free guidance."""
+    memory_stride: Positive = 5
+    """S of the negative RoPE shift."""
+    augment: AugmentSection = AugmentSection()
+
+    @model_validator(mode="after")
+    def _shares(self) -> ConditioningSection:
+        if self.first_frame + self.motion_frames > 1:
+            raise ValueError("first_frame and motion_frames together are above 1")
+        return self
+
+
+class NoiseSection(Section):
+    """How noise levels are drawn: s by `distribution`, then t = shift * s / (1 + (shift - 1) * s)."""
+
+    distribution: Literal["uniform", "logit_normal"] = "uniform"
+    """Of s, before the shift."""
+    mean: float = 0.0
+    """Of the normal behind logit_normal."""
+    std: Above0 = 1.0
+    """Of the normal behind logit_normal."""
+    shift: Above0 = 4.0
+    """Flow shift; the value the model will be sampled with is a good one."""
+    stratified: bool = True
+    """Spread the levels of a batch evenly: the loss is less noisy, the distribution the same."""
+
+
+class SampleSection(Section):
+    """Sample sheets: pictures of what the model makes for held-out groups."""
+
+    every: NotNegative = 0
+    """Steps between two sheets; 0 makes none."""
+    count: Positive = 2
+    """Shots on a sheet."""
+    num_inference_steps: Positive = 20
+    """Denoising steps."""
+    guidance_scale: Annotated[float, Field(ge=1)] = 3.5
+    """Classifier-free guidance."""
+    num_memory: NotNegative = 3
+    """Keyframes given (stages with memory)."""
+
+
+class ValidationSection(Section):
+    """Error on held-out groups with their memory, with none and with another group's: right < none < wrong."""
+
+    every: NotNegative = 0
+    """Steps between two validations; 0 makes none."""
+    clips: Positive = 16
+    """Held-out clips looked at."""
+    levels: tuple[Share, ...] = (0.5, 0.95)
+    """Noise levels t."""
+    num_memory: Positive = 3
+    """Keyframes given."""
+
+
+class LoraSection(Section):
+    """The memory LoRA; defaults and targets are the method's."""
+
+    rank: Positive = 128
+    """Rank."""
+    alpha: Above0 | None = None
+    """Alpha; the rank if left out."""
+    rslora: bool = True
+    """Scale alpha / sqrt(rank) (rank-stabilised) instead of alpha / rank."""
+    dropout: Share = 0.05
+    """Dropout on its input."""
+
+
+class TransformerSection(Section):
+    """A new WanTransformer3DModel with 2 z + 4 input channels."""
+
+    num_layers: Positive = 8
+    """Blocks."""
+    num_attention_heads: Positive = 4
+    """Heads."""
+    attention_head_dim: Positive = 48
+    """Channels per head, even; width is heads times this."""
+    ffn_dim: Positive = 768
+    """Inner width of the feed-forward."""
+    freq_dim: Positive = 256
+    """Width of the sinusoidal time embedding."""
+    patch_size: tuple[Positive, Positive, Positive] = (1, 2, 2)
+    """Latent pixels per token: time, height, width."""
+    experts: Literal[1, 2] = 1
+    """One transformer, or two split at `boundary_ratio`."""
+    boundary_ratio: Share = 0.9
+    """Where the two experts change."""
+
+
+class TextEncoderSection(Section):
+    """A new UMT5 encoder and its tokenizer, trained together with the transformer."""
+
+    d_model: Positive = 192
+    """Width."""
+    num_layers: Positive = 3
+    """Blocks."""
+    num_heads: Positive = 4
+    """Heads."""
+    d_kv: Positive = 48
+    """Channels per head."""
+    d_ff: Positive = 384
+    """Inner width of the feed-forward."""
+    vocabulary: Positive = 2048
+    """Tokens at most; learned from the captions (byte-pair encoding, words of any script)."""
+    max_tokens: Positive = 64
+    """Length of a prompt in tokens."""
+    captions: Positive = 4096
+    """Captions the tokenizer is learned from, at most."""
+
+
+class VaeSection(Section):
+    """A new AutoencoderKLWan; it compresses by `patch_size`, times 2 for each entry of `dim_mult` after the first."""
+
+    base_dim: Positive = 32
+    """Channels of the first stage."""
+    decoder_base_dim: Positive | None = None
+    """The same of the decoder; `base_dim` if left out."""
+    z_dim: Positive = 16
+    """Latent channels."""
+    dim_mult: tuple[Positive, ...] = (1, 2, 4, 4)
+    """Width of each stage."""
+    num_res_blocks: Positive = 1
+    """Residual blocks of a stage."""
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    """Which steps halve the time; two of them, for four frames to a latent one."""
+    patch_size: Literal[1, 2, 4] = 2
+    """Pixels folded into channels before the first stage: 2 with three steps is 16x."""
+
+    @model_validator(mode="after")
+    def _lengths(self) -> VaeSection:
+        if len(self.temporal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError(f"temporal_downsample needs {len(self.dim_mult) - 1} entries, one less than dim_mult")
+        if sum(self.temporal_downsample) != 2:
+            raise ValueError("temporal_downsample must have two steps: four frames make a latent one")
+        return self
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels per latent pixel, in each direction."""
+        return int(self.patch_size * 2 ** (len(self.dim_mult) - 1))
+
+
+class VaeLossSection(Section):
+    """What the VAE is trained for."""
+
+    l1: AtLeast0 = 1.0
+    """Weight of the mean absolute error of pixels."""
+    edges: AtLeast0 = 0.5
+    """Weight of the same of differences between neighbouring pixels, at full, half and quarter size: sharp outlines."""
+    kl: AtLeast0 = 1e-6
+    """Weight of the divergence of the posterior from a standard normal, per latent number."""
+    single_frames: Share = 0.2
+    """Share of steps on single frames: a keyframe is encoded alone."""
+    known_frames: Share = 0.1
+    """Share of steps on clips that are zero after the first frames, as the condition of a shot is."""

@@ -1,0 +1,23 @@
+"""Random numbers without a state: each is a function of the run's seed and of where in the run it is needed.
+
+So a resumed run needs no generator's state, and two processes that share a batch draw what one process would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+__all__ = ["generator", "seed_of"]
+
+
+def seed_of(*place: object) -> int:
+    """A number of 63 bits that depends on every part of `place` (their text) and looks random."""
+    text = "/".join(str(part) for part in place)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(*place: object) -> np.random.Generator:
+    """A NumPy generator seeded by `seed_of`."""
+    return np.random.default_rng(seed_of(*place))

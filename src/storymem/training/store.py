@@ -1,0 +1,171 @@
+"""From a plan to tensors: groups that are held in memory or read when needed, and batches of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import torch
+
+from storymem.errors import SettingsError
+from storymem.training.encode import EncodedClip
+from storymem.training.plan import BatchPlan, GroupTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from storymem.training.encode import GroupLoader
+    from storymem.training.sections import DataSection
+
+__all__ = ["ClipStore", "GroupStore", "Groups", "TrainingBatch"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingBatch:
+    """The tensors of one `BatchPlan`, in its order.
+
+    Attributes:
+        latents: ``[B, z, F_lat, h, w]``, the clips.
+        memory: ``[B, z, M, h, w]``, or None.
+        known: runs of samples with the same number of known frames: (number, condition latents ``[n, z, F_lat, h,
+            w]``).
+        prompts: B texts; empty where the prompt is dropped.
+        u: B numbers in (0, 1) behind the noise levels.
+        noise_seeds: B seeds.
+    """
+
+    latents: torch.Tensor
+    memory: torch.Tensor | None
+    known: tuple[tuple[int, torch.Tensor], ...]
+    prompts: tuple[str, ...]
+    u: tuple[float, ...]
+    noise_seeds: tuple[int, ...]
+
+
+class Groups(Protocol[T_co]):
+    """Groups of something, by number."""
+
+    def __len__(self) -> int:
+        """Groups there are."""
+
+    def size(self, index: int) -> int:
+        """Clips of a group."""
+
+    def load(self, index: int) -> tuple[T_co, ...]:
+        """The clips of a group."""
+
+
+class GroupStore(Generic[T]):
+    """The groups of a run.
+
+    A source without end is seen through a window that moves on by `data.refresh` groups per step: what a step can draw
+    is a function of its number, so a resumed run sees the very same clips. Footage in latents is seen whole.
+
+    Args:
+        loader: gives groups.
+        config: window and held-out groups.
+        windowed: hold a window of groups in memory, instead of asking the loader each time.
+    """
+
+    def __init__(self, loader: Groups[T], config: DataSection, *, windowed: bool) -> None:
+        self.loader = loader
+        self.config = config
+        self.windowed = windowed
+        count = len(loader)
+        endless = config.world is not None  # there, every group has related clips
+        related = range(count) if endless else [i for i in range(count) if loader.size(i) > 1]
+        held_out = related[max(0, len(related) - config.held_out) :] if config.held_out else []
+        if len(held_out) < config.held_out or len(held_out) >= count:
+            raise SettingsError(
+                f"data.held_out is {config.held_out}, but only {len(related)} of {count} groups have related clips."
+            )
+        self.held_out = tuple(held_out)
+        kept_out = set(held_out)
+        self._training = range(count - len(held_out)) if endless else [i for i in range(count) if i not in kept_out]
+        self._resident: dict[int, tuple[T, ...]] = {}
+        self._table: tuple[tuple[int, ...], GroupTable] | None = None
+
+    def window(self, step: int) -> tuple[int, ...]:
+        """Numbers of the groups that a step may draw from."""
+        if not self.windowed:
+            return tuple(self._training)
+        first = math.floor(step * self.config.refresh)
+        size = min(self.config.pool, len(self._training))
+        return tuple(self._training[(first + i) % len(self._training)] for i in range(size))
+
+    def table(self, step: int) -> GroupTable:
+        """The same with their sizes."""
+        window = self.window(step)
+        if self._table is None or self._table[0] != window:
+            self._table = (window, self.table_of(window))
+        return self._table[1]
+
+    def table_of(self, groups: Sequence[int]) -> GroupTable:
+        """A table of these groups."""
+        sizes = [self.loader.size(index) for index in groups]
+        return GroupTable(groups, sizes, self.config.keyframes_per_clip, self.config.variants)
+
+    def prepare(self, step: int) -> None:
+        """Bring the window into memory, and forget what has left it."""
+        if not self.windowed:
+            return
+        window = self.table(step).groups
+        keep = {*window, *self.held_out}
+        for index in [index for index in self._resident if index not in keep]:
+            del self._resident[index]
+        for index in window:
+            self.clips(index)
+
+    def clips(self, index: int) -> tuple[T, ...]:
+        """The clips of one group."""
+        if not self.windowed:
+            return self.loader.load(index)
+        if index not in self._resident:
+            self._resident[index] = self.loader.load(index)
+        return self._resident[index]
+
+
+class ClipStore(GroupStore[EncodedClip]):
+    """Groups of encoded clips, and batches of them.
+
+    Args:
+        loader: gives encoded groups.
+        config: window and held-out groups.
+        windowed: see `GroupStore`.
+    """
+
+    loader: GroupLoader
+
+    def gather(self, plan: BatchPlan, device: torch.device | str) -> TrainingBatch:
+        """The tensors of a plan, float32, on `device`."""
+        latents, memories, prompts = [], [], []
+        known: dict[int, list[torch.Tensor]] = {}
+        for sample in plan.samples:
+            clips = self.clips(sample.group)
+            clip = clips[sample.clip]
+            latents.append(clip.latents)
+            memories += [clips[slot.clip].keyframes[slot.keyframe, slot.variant] for slot in sample.memory]
+            condition = clip.known(sample.num_known) if sample.num_known else self.loader.blank
+            known.setdefault(sample.num_known, []).append(condition)
+            texts = clip.captions
+            prompts.append("" if sample.caption is None else texts[int(sample.caption * len(texts))])
+        memory = None
+        if plan.num_memory:
+            stacked = _stack(memories, device)  # [B * M, z, h, w]
+            memory = stacked.view(len(latents), plan.num_memory, *stacked.shape[1:]).transpose(1, 2)
+        return TrainingBatch(
+            latents=_stack(latents, device),
+            memory=memory,
+            known=tuple((count, _stack(parts, device)) for count, parts in known.items()),
+            prompts=tuple(prompts),
+            u=tuple(sample.u for sample in plan.samples),
+            noise_seeds=tuple(sample.noise_seed for sample in plan.samples),
+        )
+
+
+def _stack(tensors: list[torch.Tensor], device: torch.device | str) -> torch.Tensor:
+    return torch.stack(tensors).to(device=device, dtype=torch.float32)

@@ -1,0 +1,159 @@
+"""Prompts for the transformer: as the pipeline embeds them, but in batches, with gradients, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from storymem.pipeline import text_length
+from storymem.training.encode import weights_digest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+    from storymem.training.sections import TextEncoderSection
+
+__all__ = ["PromptCache", "build_tokenizer", "embed_tokens", "tokenize"]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask ``[B, L]`` of cleaned prompts, padded as the pipeline pads them."""
+    from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
+
+    out = tokenizer(
+        [prompt_clean(prompt) for prompt in prompts],
+        padding="max_length",
+        max_length=text_length(tokenizer),
+        truncation=True,
+        add_special_tokens=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    return cast(torch.Tensor, out.input_ids), cast(torch.Tensor, out.attention_mask)
+
+
+def embed_tokens(text_encoder: UMT5EncoderModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Embeddings ``[B, L, D]``, zero where there is padding; what the pipeline computes, and with gradients."""
+    states = text_encoder(ids, mask).last_hidden_state
+    return cast(torch.Tensor, states * mask[:, :, None].to(states.dtype))
+
+
+class PromptCache:
+    """Embeddings of prompts by a frozen text encoder; each prompt is embedded once.
+
+    Args:
+        tokenizer: the model's.
+        text_encoder: the model's.
+        device: where it runs and where embeddings are needed.
+        folder: where embeddings are kept on disk, under the encoder's digest; None keeps the last few thousand in
+            memory.
+    """
+
+    _IN_MEMORY = 8192
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        text_encoder: UMT5EncoderModel,
+        device: torch.device | str,
+        folder: Path | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.device = device
+        self.length = text_length(tokenizer)
+        self.folder = None if folder is None else folder / f"text-{weights_digest(text_encoder)}"
+        self._text_encoder: UMT5EncoderModel | None = text_encoder
+        self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    def fill(self, prompts: Iterable[str], batch: int = 16) -> None:
+        """Embed all of these to disk, so that `release` can be called."""
+        assert self.folder is not None
+        missing = [prompt for prompt in dict.fromkeys(prompts) if not self._path(prompt).is_file()]
+        for start in range(0, len(missing), batch):
+            self._embed(missing[start : start + batch])
+
+    def release(self) -> None:
+        """Let go of the text encoder; from now on prompts come from disk."""
+        self._text_encoder = None
+
+    def __call__(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Embeddings ``[B, L, D]`` float32, zero-padded."""
+        missing = [prompt for prompt in dict.fromkeys(prompts) if not self._find(prompt)]
+        if missing:
+            self._embed(missing)
+        for prompt in prompts:
+            self._kept.move_to_end(prompt)
+        out = torch.zeros(len(prompts), self.length, self._kept[prompts[0]].shape[1])
+        for row, prompt in zip(out, prompts, strict=True):
+            row[: len(self._kept[prompt])] = self._kept[prompt]
+        while len(self._kept) > self._IN_MEMORY:
+            self._kept.popitem(last=False)
+        return out.to(self.device)
+
+    def _find(self, prompt: str) -> bool:
+        if prompt in self._kept:
+            return True
+        if self.folder is None or not self._path(prompt).is_file():
+            return False
+        from safetensors.torch import load_file
+
+        self._kept[prompt] = load_file(self._path(prompt))["embeds"]
+        return True
+
+    @torch.no_grad()
+    def _embed(self, prompts: Sequence[str]) -> None:
+        assert self._text_encoder is not None, f"{prompts[0]!r} was not embedded before the text encoder was released"
+        ids, mask = tokenize(self.tokenizer, prompts)
+        embeds = embed_tokens(self._text_encoder, ids.to(self._text_encoder.device), mask.to(self._text_encoder.device))
+        for prompt, row, count in zip(prompts, embeds.cpu(), mask.sum(dim=1).tolist(), strict=True):
+            self._kept[prompt] = row[:count].clone()
+            if self.folder is not None:
+                from safetensors.torch import save
+
+                from storymem.film.storage import make_folder, replace_file
+
+                make_folder(self.folder)
+                replace_file(self._path(prompt), save({"embeds": self._kept[prompt].contiguous()}))
+
+    def _path(self, prompt: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{hashlib.sha256(prompt.encode()).hexdigest()[:32]}.safetensors"
+
+
+def build_tokenizer(captions: Iterable[str], config: TextEncoderSection) -> PreTrainedTokenizerBase:
+    """A byte-pair tokenizer learned from captions, with UMT5's special tokens (``<pad>`` 0, ``</s>`` 1, ``<unk>`` 2).
+
+    Bytes are its alphabet, so it has a form for every text in any script. It says how many tokens its model takes,
+    which is what the pipeline pads prompts to.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    pad, end, unknown = special = ["<pad>", "</s>", "<unk>"]
+    tokenizer: Any = Tokenizer(models.BPE(unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=max(config.vocabulary, 256 + len(special)),
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, 1)])
+    wrap: Any = PreTrainedTokenizerFast
+    return cast(
+        "PreTrainedTokenizerBase",
+        wrap(
+            tokenizer_object=tokenizer,
+            pad_token=pad,
+            eos_token=end,
+            unk_token=unknown,
+            model_max_length=config.max_tokens,
+        ),
+    )

@@ -1,0 +1,126 @@
+"""A world of coloured squares, small enough to train on in a test, and configurations for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from storymem.errors import SettingsError
+from storymem.training.clips import Clip, register_source
+from storymem.training.config import Stage, parse_config
+
+CHECKPOINT = Path(__file__).parents[1] / "data" / "reference_cases" / "checkpoint"
+COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1), "white": (1, 1, 1), "yellow": (1, 1, -1)}
+PLACES = {"night": -0.8, "day": 0.4, "fog": 0.0}
+
+
+class Squares:
+    """A group has a square of one colour on different grounds; half of the captions hide the colour."""
+
+    def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
+        unknown = set(options) - {"groups", "clips"}
+        if unknown:
+            raise SettingsError(f"data.options: squares do not know {', '.join(sorted(unknown))}.")
+        self.width, self.height, self.num_frames = width, height, num_frames
+        self.groups = int(options.get("groups", 1000))
+        self.clips = int(options.get("clips", 3))
+        self.drawn: list[int] = []
+
+    @property
+    def identity(self) -> str:
+        return f"squares-{self.groups}-{self.clips}"
+
+    def __len__(self) -> int:
+        return self.groups
+
+    def size(self, index: int) -> int:
+        return self.clips
+
+    def group(self, index: int) -> Sequence[Clip]:
+        self.drawn.append(index)
+        rng = np.random.default_rng([7, index])
+        colour = str(rng.choice(list(COLOURS)))
+        out = []
+        for _ in range(self.clips):
+            place = str(rng.choice(list(PLACES)))
+            frames = torch.full((3, self.num_frames, self.height, self.width), PLACES[place])
+            side = self.height // 3
+            y, x = rng.integers(self.height - side), rng.integers(self.width - side)
+            speed = int(rng.integers(-1, 2))
+            for i in range(self.num_frames):
+                left = int(np.clip(x + speed * i, 0, self.width - side))
+                frames[:, i, y : y + side, left : left + side] = torch.tensor(COLOURS[colour]).float().view(3, 1, 1)
+            out.append(Clip(frames, (f"A {colour} square at {place}.", f"The square at {place}.")))
+        return out
+
+    def captions(self, count: int) -> Sequence[str]:
+        every = [f"A {colour} square at {place}." for colour in COLOURS for place in PLACES]
+        return [*every, *(f"The square at {place}." for place in PLACES)][:count]
+
+
+register_source("squares", Squares)
+
+DATA = """
+data: {world: squares, width: 32, height: 32, num_frames: 5, pool: 6, keyframes_per_clip: 2, held_out: 4,
+  options: {groups: 40, clips: 3}}
+runtime: {device: cpu, threads: 1}
+"""
+
+VAE = (
+    """
+stage: vae
+steps: 4
+batch_size: 2
+log_every: 1
+checkpoint_every: 2
+vae: {base_dim: 8, z_dim: 4, dim_mult: [1, 1, 1], temporal_downsample: [true, true], patch_size: 2}
+optimizer: {learning_rate: 2e-3}
+"""
+    + DATA
+)
+
+BASE = (
+    """
+stage: base
+steps: 4
+batch_size: 4
+log_every: 1
+checkpoint_every: 2
+transformer: {num_layers: 1, num_attention_heads: 2, attention_head_dim: 12, ffn_dim: 32, freq_dim: 16}
+text_encoder: {d_model: 16, num_layers: 1, num_heads: 2, d_kv: 8, d_ff: 16, vocabulary: 300, max_tokens: 24}
+optimizer: {learning_rate: 2e-3}
+"""
+    + DATA
+)
+
+MEMORY = (
+    """
+stage: memory
+steps: 4
+batch_size: 4
+log_every: 1
+checkpoint_every: 2
+lora: {rank: 4, dropout: 0.0}
+conditioning: {max_memory: 4, motion_frames: 0.2}
+optimizer: {learning_rate: 2e-3}
+"""
+    + DATA
+)
+
+
+def stage(text: str, output: Path, *overrides: str) -> Any:
+    """A configuration of one of the texts above."""
+    config: Stage = parse_config(text, "test.yaml", (f"output={output}", *overrides))
+    return config
+
+
+def losses(output: Path, name: str = "loss") -> list[float]:
+    """The losses that a run wrote."""
+    import json
+
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
