@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from storymem.errors import SettingsError
+from storymem.training.config import MemoryStage, load_config, parse_config
+
+MINIMAL = "stage: memory\noutput: out\nsteps: 10\nmodel: base\ndata: {world: storyland}\n"
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "train").glob("*.yaml"))
+
+
+def test_defaults_are_the_methods() -> None:
+    config = parse_config(MINIMAL, "a.yaml")
+    assert isinstance(config, MemoryStage)
+    assert (config.lora.rank, config.lora.rslora, config.lora.dropout) == (128, True, 0.05)
+    assert (config.conditioning.max_memory, config.conditioning.first_frame) == (10, 0.5)
+    assert config.conditioning.memory_stride == 5
+
+
+def test_every_mistake_is_told_in_a_line() -> None:
+    text = MINIMAL + "batch_siz: 3\nlora: {rank: 0, alfa: 3}\noptimizer: {schedule: sine}\n"
+    with pytest.raises(SettingsError) as caught:
+        parse_config(text, "a.yaml")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert any(line.startswith("a.yaml: batch_siz: there is no such setting here; known are") for line in lines)
+    assert any(line.startswith("a.yaml: lora.alfa: there is no such setting here; known are rank, alpha") for line in lines)
+    assert any(line.startswith("a.yaml: lora.rank: is 0; input should be greater than or equal to 1") for line in lines)
+    assert any(line.startswith("a.yaml: optimizer.schedule: is 'sine'; input should be") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stage: vea\n", "stage: is 'vea'; it must be one of vae, base, memory"),
+        ("steps: 3\n", "stage: is None"),
+        ("- 1\n", "must hold settings"),
+        ("stage: [\n", "a.yaml:2: not valid YAML"),
+        ("stage: memory\noutput: o\nsteps: 1\ndata: {world: a}\n", "a.yaml: model: is missing"),
+        (MINIMAL.replace("{world: storyland}", "{}"), "data: give either world or folder"),
+        (MINIMAL.replace("storyland", "storyland, num_frames: 16"), "num_frames is 16"),
+        (MINIMAL + "batch_size: 6\naccumulate: 4\n", "batch_size .6. must be a multiple of accumulate .4."),
+        (MINIMAL + "sample: {every: 5}\n", "sample.every needs groups that are not trained on"),
+        (MINIMAL + "conditioning: {first_frame: 0.7, motion_frames: 0.7}\n", "together are above 1"),
+        (MINIMAL.replace("memory", "vae").replace("model: base\n", "vae: {dim_mult: [1, 2]}\n"), "needs 1 entries"),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parse_config(text, "a.yaml")
+
+
+def test_values_can_be_set_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(MINIMAL)
+    config = load_config(path, ("steps=20", "lora.rank=4", "data.options={a: [1, 2]}", "optimizer.betas=[0.8, 0.9]"))
+    assert isinstance(config, MemoryStage)
+    assert (config.steps, config.lora.rank) == (20, 4)
+    assert config.data.options == {"a": [1, 2]}
+    assert config.optimizer.betas == (0.8, 0.9)
+    for wrong in ("steps", "=3", "steps.x=3"):
+        with pytest.raises(SettingsError, match="--set"):
+            load_config(path, (wrong,))
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="none.yaml: cannot be read"):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_valid(path: Path) -> None:
+    assert load_config(path).steps > 0
+
+
+def test_there_are_examples() -> None:
+    names = {path.name for path in EXAMPLES}
+    assert names >= {"lora_tiny.yaml", "storyland_vae.yaml", "storyland_base.yaml", "storyland_memory.yaml"}
+    assert "wan22_lora.yaml" in names

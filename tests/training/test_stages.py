@@ -1,0 +1,202 @@
+"""The stages from a configuration to what the pipeline loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import toys
+from safetensors.torch import load_file
+from storymem.errors import ModelError, SettingsError
+from storymem.models.checkpoints import load_components
+from storymem.models.lora import add_adapter, load_lora, merge_lora
+from storymem.pipeline import StoryMemPipeline, text_length
+from storymem.settings import SamplingConfig
+from storymem.training.run import train
+
+
+def velocity(transformer: torch.nn.Module) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    config = transformer.config
+    states = torch.randn(1, config.in_channels, 3, 4, 4, generator=generator)
+    text = torch.randn(1, 5, config.text_dim, generator=generator)
+    with torch.no_grad():
+        return transformer(states, torch.tensor([500.0]), text, return_dict=False)[0]
+
+
+def test_the_vae_knows_the_statistics_of_its_latents(tmp_path: Path) -> None:
+    train(toys.stage(toys.VAE, tmp_path, "steps=3", "sample.every=3"))
+    vae = load_components(None, vae=tmp_path / "vae", only=["vae"]).vae
+    assert vae is not None
+    assert (vae.config.z_dim, vae.config.scale_factor_spatial) == (4, 8)
+    source = toys.Squares(32, 32, 5, {"groups": 40})
+    clips = torch.stack([clip.frames for index in range(6) for clip in source.group(index)])
+    from storymem.conditioning.codec import LatentCodec
+
+    latents = LatentCodec(vae).encode(clips)
+    assert latents.mean().abs() < 0.3
+    assert latents.std() == pytest.approx(1, abs=0.3)
+    assert (tmp_path / "samples" / "vae-00000003.png").is_file()
+    assert toys.losses(tmp_path, "validation/psnr")
+
+
+def test_the_base_is_a_model_of_its_own(small_model: Path) -> None:
+    components = load_components(small_model)
+    assert components.transformer_2 is None
+    assert components.transformer is not None
+    assert components.transformer.config.in_channels == 12
+    assert text_length(components.tokenizer) == 24
+    pipe = StoryMemPipeline.from_components(components)
+    pipe.set_progress_bar_config(disable=True)
+    sampling = SamplingConfig(width=32, height=32, num_frames=5, num_inference_steps=2)
+    frames = pipe("A red square at night.", sampling=sampling, output_type="raw").frames
+    assert frames.shape == (3, 5, 32, 32)
+    assert pipe.embed_text("A red square.").shape == (1, 24, 16)
+    # diffusers reads it too.
+    from diffusers import WanImageToVideoPipeline
+
+    assert WanImageToVideoPipeline.from_pretrained(small_model).vae.config.z_dim == 4
+
+
+def test_the_text_encoder_learns_along(small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", "steps=3", "ema.decay=0", "optimizer.learning_rate=0.01"))
+    first = load_file(small_model / "text_encoder" / "model.safetensors")
+    second = load_file(tmp_path / "model" / "text_encoder" / "model.safetensors")
+    name = "encoder.block.0.layer.0.SelfAttention.q.weight"
+    assert not torch.equal(first[name], second[name])
+
+
+def test_a_base_of_two_experts(small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    config = toys.stage(toys.BASE, tmp_path, f"vae={vae}", "steps=2", "transformer.experts=2")
+    train(config)
+    components = load_components(tmp_path / "model")
+    assert components.transformer_2 is not None
+    assert components.boundary_ratio == 0.9
+    assert len(toys.losses(tmp_path)) == 4
+
+
+def test_memory_on_a_model_of_one_expert(small_model: Path, tmp_path: Path) -> None:
+    config = toys.stage(
+        toys.MEMORY,
+        tmp_path,
+        f"model={small_model}",
+        "validation.every=4",
+        "validation.clips=4",
+        "validation.num_memory=2",
+        "sample.every=4",
+        "sample.num_inference_steps=1",
+        "tensorboard=true",
+    )
+    result = train(config)
+    assert result.outputs == [tmp_path / "lora"]
+    lora = load_lora(tmp_path / "lora")
+    assert lora.high is lora.low is not None
+    assert len(toys.losses(tmp_path)) == 4
+    assert set(toys.losses(tmp_path, "validation/0.95/right")) != set(toys.losses(tmp_path, "validation/0.95/wrong"))
+    assert (tmp_path / "samples" / "model-00000004.png").is_file()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_the_lora_of_the_reference_checkpoint_reads_back(tmp_path: Path) -> None:
+    overrides = (f"model={toys.CHECKPOINT}", "lora.alpha=6", "ema.decay=0", "data.keyframes_per_clip=3")
+    train(toys.stage(toys.MEMORY, tmp_path, *overrides))
+    folder = tmp_path / "lora"
+    shipped = toys.CHECKPOINT / "StoryMem" / "Wan2.2-MI2V-A14B"
+    for name in ("backbone_high_noise.safetensors", "backbone_low_noise.safetensors"):
+        assert set(load_file(folder / name)) == set(load_file(shipped / name))
+
+    pair = load_lora(folder)
+    for component, lora in (("transformer", pair.high), ("transformer_2", pair.low)):
+        assert lora is not None
+        assert lora.rslora
+        assert {layer.alpha for layer in lora.layers.values()} == {6.0}
+        base, adapted, merged = (
+            getattr(load_components(toys.CHECKPOINT, dtype=torch.float32, only=[component]), component) for _ in range(3)
+        )
+        add_adapter(adapted, lora, "memory")
+        merge_lora(merged, lora)
+        change = (velocity(merged) - velocity(base)).norm()
+        assert change > 1e-3
+        assert (velocity(merged) - velocity(adapted)).norm() / velocity(merged).norm() < 1e-5
+
+
+def test_the_adapter_in_training_computes_what_is_saved(tmp_path: Path) -> None:
+    """What the optimizer saw and what `load_lora` gives back are the same function."""
+    from storymem.training.networks import add_lora
+    from storymem.training.output import lora_tensors, save_lora
+    from storymem.training.sections import LoraSection
+
+    config = LoraSection(rank=4, alpha=3.0, dropout=0.0)
+    components = load_components(toys.CHECKPOINT, dtype=torch.float32, only=["transformer"])
+    trained = components.transformer
+    assert trained is not None
+    torch.manual_seed(0)
+    add_lora(trained, config)
+    for name, parameter in trained.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.1)
+    save_lora(tmp_path / "lora", {"model": lora_tensors(trained)}, config)
+    lora = load_lora(tmp_path / "lora").high
+    assert lora is not None
+    fresh = load_components(toys.CHECKPOINT, dtype=torch.float32, only=["transformer"]).transformer
+    assert fresh is not None
+    merge_lora(fresh, lora)
+    assert (velocity(trained) - velocity(fresh)).norm() / velocity(fresh).norm() < 1e-5
+
+
+def test_one_expert_alone_can_be_trained(tmp_path: Path) -> None:
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=low", "steps=1"))
+    assert [path.name for path in sorted((tmp_path / "lora").glob("*.safetensors"))] == ["backbone_low_noise.safetensors"]
+
+
+def test_the_frozen_base_can_be_bfloat16(tmp_path: Path) -> None:
+    overrides = ("runtime.precision=bfloat16", "runtime.base_dtype=bfloat16", "runtime.gradient_checkpointing=true")
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=high", "steps=2", *overrides))
+    tensors = load_file(tmp_path / "lora" / "backbone_high_noise.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert any(tensor.abs().max() > 0 for name, tensor in tensors.items() if "lora_B" in name)
+
+
+def test_all_weights_can_be_trained(small_model: Path, tmp_path: Path) -> None:
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", "train=full", "ema.decay=0"))
+    before, after = load_components(small_model), load_components(tmp_path / "model")
+    assert not torch.equal(velocity(before.transformer), velocity(after.transformer))
+    name = "encoder.block.0.layer.0.SelfAttention.q.weight"
+    assert torch.equal(before.text_encoder.state_dict()[name], after.text_encoder.state_dict()[name])
+
+
+def test_only_the_lora_changes(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+    from storymem.training.loop import train_task
+    from storymem.training.log import RunLog
+    from storymem.training.stages import _MemoryRun
+
+    config = toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=high", "steps=2")
+    accelerator = Accelerator(cpu=True)
+    run = _MemoryRun(config, accelerator)
+    task = run.task("high")
+    before = {name: value.clone() for name, value in task.module.state_dict().items()}
+    train_task(task, config, accelerator, RunLog(tmp_path), {})
+    changed = {name for name, value in task.module.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all("lora_" in name for name in changed)
+    assert len([name for name in changed if "lora_B" in name]) == 3 * 10  # blocks, linears
+
+
+def test_mistakes_are_told(small_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="has one expert"):
+        train(toys.stage(toys.MEMORY, tmp_path / "a", f"model={small_model}", "expert=low"))
+    with pytest.raises(ModelError, match="no such folder"):
+        train(toys.stage(toys.MEMORY, tmp_path / "b", "model=nowhere"))
+    with pytest.raises(SettingsError, match=r"data\.world is 'moon'; known worlds: .*squares"):
+        train(toys.stage(toys.MEMORY, tmp_path / "c", f"model={small_model}", "data.world=moon"))
+    with pytest.raises(SettingsError, match="squares do not know colour"):
+        train(toys.stage(toys.MEMORY, tmp_path / "d", f"model={small_model}", "data.options={colour: 1}"))
+    with pytest.raises(SettingsError, match="no group of related clips has"):
+        big = "conditioning={max_memory: 9, drop_memory: 0}"
+        train(toys.stage(toys.MEMORY, tmp_path / "e", f"model={small_model}", big, "steps=30"))
+    with pytest.raises(SettingsError, match="start several with torchrun"):
+        train(toys.stage(toys.MEMORY, tmp_path / "f", f"model={small_model}", "runtime.fsdp=true"))
