@@ -1,0 +1,69 @@
+"""Stories of Storyland in the forms of script that `storymem.story` reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from storymem.worlds.storyland.captions import describe, told_attributes
+from storymem.worlds.storyland.heroes import split_of
+from storymem.worlds.storyland.stories import WorldStory
+from storymem.worlds.storyland.truth import ground_truth
+
+__all__ = ["stbench_script", "story_script", "story_truth"]
+
+
+def story_script(story: WorldStory, *, cast: bool = False) -> str:
+    """The story in our own YAML form, valid for `storymem.story.parse_story`.
+
+    Args:
+        story: what to write.
+        cast: write the cast with descriptions too. They are woven into every prompt that names a hero, so that
+            nothing is left to memory; without it only the first prompt of each hero tells the looks.
+    """
+    lines = [f"title: {_quoted(story.title)}", f"overview: {_quoted(story.overview)}"]
+    if cast:
+        lines.append("cast:")
+        for name, hero in zip(story.names, story.heroes, strict=True):
+            lines.append(f"  {name}: {_quoted(describe(hero))}")
+    lines.append("scenes:")
+    scene = 0
+    for shot in story.shots:
+        if shot.scene != scene:
+            scene = shot.scene
+            lines += ["  - shots:"]
+        lines.append(f"      - prompt: {_quoted(shot.prompt)}")
+        if not shot.cut:
+            lines.append("        cut: false")
+    return "\n".join(lines) + "\n"
+
+
+def stbench_script(story: WorldStory) -> str:
+    """The story in the form of ST-Bench (JSON)."""
+    scenes: dict[int, dict[str, Any]] = {}
+    for shot in story.shots:
+        scene = scenes.setdefault(shot.scene, {"scene_num": shot.scene, "video_prompts": [], "cut": []})
+        scene["video_prompts"].append(shot.prompt)
+        scene["cut"].append(shot.cut)
+    data = {"story_name": story.title, "story_overview": story.overview, "scenes": list(scenes.values())}
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def story_truth(story: WorldStory, num_frames: int = 17, height: int = 64, width: int = 112) -> dict[str, Any]:
+    """The truth of every shot, with what its prompt tells of the looks; plain values that JSON can hold."""
+    shots = []
+    for shot in story.shots:
+        truth = ground_truth(shot.spec, num_frames, height, width)
+        for hero in truth["heroes"]:
+            hero["told"] = list(told_attributes(shot.style))
+        shots.append({"prompt": shot.prompt, "style": shot.style, "scene": shot.scene, "cut": shot.cut, **truth})
+    heroes = [
+        {"name": name, "attributes": hero.attributes(), "split": split_of(hero)}
+        for name, hero in zip(story.names, story.heroes, strict=True)
+    ]
+    return {"title": story.title, "seed": story.seed, "heroes": heroes, "shots": shots}
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar in double quotes: JSON's strings are such."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,120 @@
+"""What is really in a clip: attributes, places in the picture, and what of the looks can be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storymem.worlds.storyland.compositor import layer_boxes
+from storymem.worlds.storyland.heroes import ATTRIBUTES
+from storymem.worlds.storyland.places import PLACES
+from storymem.worlds.storyland.rendering import FPS
+from storymem.worlds.storyland.scene import Scene, build_scene
+from storymem.worlds.storyland.shots import ShotSpec
+
+__all__ = ["ground_truth"]
+
+Array = NDArray[np.float64]
+
+# What of a hero must be in the picture for an attribute to be seen.
+_SHOWN_BY = {
+    "species": "head",
+    "build": "body",
+    "colour": "head",
+    "pattern": "head",
+    "hat": "hat",
+    "neckwear": "neckwear",
+    "accessory": "accessory",
+}
+_BODY = ("head", "face", "body", "arm", "leg", "tail", "hat", "neckwear")
+_SEEN = 0.5  # share of a part's box that must lie in the picture
+
+
+def ground_truth(
+    spec: ShotSpec, num_frames: int = 17, height: int = 64, width: int = 112, *, fps: float = FPS
+) -> dict[str, Any]:
+    """Everything that a clip of `spec` shows, as plain values that JSON can hold.
+
+    Keys: ``place``, ``layout``, ``time`` (None in the cave, where there is none), ``weather`` (None indoors),
+    ``shot_type``, ``camera``, and ``heroes``, from left to right, each with
+
+    - ``name``, ``attributes`` (by `ATTRIBUTES`), ``action``, ``side`` ("left", "right", or "middle" when alone),
+      ``facing`` ("left" or "right");
+    - ``boxes`` and ``head_boxes``: per frame [x0, y0, x1, y1] in pixels, cut at the picture's edge, or None outside;
+    - ``visible``: the attributes that can be seen in the middle frame. That something is not worn can be seen where
+      it would be.
+    """
+    scene = build_scene(spec, num_frames, height, width, fps)
+    kind = PLACES[spec.place.kind]
+    heroes = []
+    for index, actor in enumerate(spec.actors):
+        parts = _boxes(scene, index, num_frames)
+        whole = _union([boxes for what, boxes in parts.items() if what in _BODY])
+        side = "middle" if len(spec.actors) == 1 else ("left", "right")[index]
+        heroes.append(
+            {
+                "name": actor.name,
+                "attributes": actor.hero.attributes(),
+                "action": actor.action,
+                "side": side,
+                "facing": "right" if actor.facing > 0 else "left",
+                "boxes": _clipped(whole, height, width),
+                "head_boxes": _clipped(parts["head"], height, width),
+                "visible": _visible(actor.hero.attributes(), parts, num_frames // 2, height, width),
+            }
+        )
+    return {
+        "place": spec.place.kind,
+        "layout": spec.place.layout,
+        "time": None if kind.timeless else spec.time,
+        "weather": None if kind.indoors else spec.weather,
+        "shot_type": spec.shot_type,
+        "camera": spec.camera,
+        "heroes": heroes,
+    }
+
+
+def _boxes(scene: Scene, actor: int, num_frames: int) -> dict[str, Array]:
+    """For each part of one actor [F, 4]: x0, y0, x1, y1, NaN where it is not shown."""
+    found: dict[str, list[Array]] = {}
+    for layer in scene.layers:
+        if layer.part is not None and layer.part[0] == actor:
+            found.setdefault(layer.part[1], []).append(np.broadcast_to(layer_boxes(layer), (num_frames, 4)))
+    return {what: _union(boxes) for what, boxes in found.items()}
+
+
+def _union(boxes: list[Array]) -> Array:
+    stacked = np.stack(boxes)
+    low = np.where(np.isnan(stacked), np.inf, stacked).min(0)
+    high = np.where(np.isnan(stacked), -np.inf, stacked).max(0)
+    out = np.concatenate([low[:, :2], high[:, 2:]], -1)
+    return np.where(np.isinf(out), np.nan, out)
+
+
+def _clipped(boxes: Array, height: int, width: int) -> list[list[float] | None]:
+    out: list[list[float] | None] = []
+    for x0, y0, x1, y1 in boxes:
+        box = [max(0.0, float(x0)), max(0.0, float(y0)), min(float(width), float(x1)), min(float(height), float(y1))]
+        out.append([round(v, 2) for v in box] if box[0] < box[2] and box[1] < box[3] else None)
+    return out
+
+
+def _visible(
+    attributes: dict[str, str | None], parts: dict[str, Array], frame: int, height: int, width: int
+) -> list[str]:
+    def seen(part: str) -> bool:
+        x0, y0, x1, y1 = parts[part][frame]
+        inside = max(0.0, min(width, x1) - max(0.0, x0)) * max(0.0, min(height, y1) - max(0.0, y0))
+        return bool(inside >= _SEEN * (x1 - x0) * (y1 - y0))
+
+    shown = []
+    for name in ATTRIBUTES:
+        thing = name.removesuffix("_colour")
+        if attributes[thing] is None:  # it would be seen where it belongs
+            if seen("head") if thing in ("hat", "neckwear") else seen("body"):
+                shown.append(name)
+        elif seen(_SHOWN_BY[thing]):
+            shown.append(name)
+    return shown

@@ -1,0 +1,1 @@
+"""Draws the sprites of Storyland: run by `tools/build_atlas.py`, never by the package."""
