@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from storymem.cli import doctor
+from storymem.models.catalog import CATALOG
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    monkeypatch.setenv("STORYMEM_HOME", str(tmp_path))
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    doctor.register(app)
+    return app
+
+
+def test_doctor(app: typer.Typer) -> None:
+    shown = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "160"})
+    assert shown.exit_code == 0, shown.exception
+    assert torch.__version__ in shown.stdout
+    assert all(name in shown.stdout for name in CATALOG)
+    assert "estimated" in shown.stdout
+
+
+def test_doctor_for_machines(app: typer.Typer) -> None:
+    report = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert [row["model"] for row in report["models"]] == list(CATALOG)
+    assert report["machine"]["packages"]["torch"] == torch.__version__
+    assert report["machine"]["ram"] > 0
