@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,8 @@ def run() -> Callable[[torch.nn.Module], torch.Tensor]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A STORYMEM_HOME of the test's own."""
     place = tmp_path / "home"
     monkeypatch.setenv("STORYMEM_HOME", str(place))
-    yield place
+    return place

@@ -133,7 +133,7 @@ def test_sharded_safetensors_with_index(checkpoint: Path, sharded: Path) -> None
 
 def test_missing_shard_is_named(sharded: Path) -> None:
     (sharded / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(ModelError, match="00002-of-00002.safetensors: this shard is missing"):
+    with pytest.raises(ModelError, match=r"00002-of-00002\.safetensors: this shard is missing"):
         expert(sharded.parent)
 
 
@@ -143,11 +143,11 @@ def test_index_and_shards_that_disagree(sharded: Path) -> None:
     kept = dict(data)
     data["weight_map"] = {k: v for k, v in data["weight_map"].items() if k != "head.modulation"}
     index.write_text(json.dumps(data))
-    with pytest.raises(CheckpointError, match="holds head.modulation, unknown to"):
+    with pytest.raises(CheckpointError, match=r"holds head\.modulation, unknown to"):
         expert(sharded.parent)
     kept["weight_map"] = {**kept["weight_map"], "extra.weight": next(iter(kept["weight_map"].values()))}
     index.write_text(json.dumps(kept))
-    with pytest.raises(CheckpointError, match="lacks extra.weight"):
+    with pytest.raises(CheckpointError, match=r"lacks extra\.weight"):
         expert(sharded.parent)
 
 
@@ -170,7 +170,7 @@ def test_diffusers_folder(tmp_path: Path) -> None:
 def test_diffusers_folder_that_lost_a_component(tmp_path: Path) -> None:
     make_tiny(tmp_path / "tiny")
     shutil.rmtree(tmp_path / "tiny" / "transformer_2")
-    with pytest.raises(ModelError, match="transformer_2 cannot be found; model_index.json"):
+    with pytest.raises(ModelError, match=r"transformer_2 cannot be found; model_index\.json"):
         load_components(tmp_path / "tiny")
 
 
@@ -208,7 +208,7 @@ def test_single_files_over_a_folder(checkpoint: Path, tmp_path: Path, original: 
 
 def test_single_file_without_config_needs_the_heads(tmp_path: Path, original: State) -> None:
     save_file(original, tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match="96 channels and no config.json.*num_heads"):
+    with pytest.raises(ModelError, match=r"96 channels and no config\.json.*num_heads"):
         load_components(transformer=tmp_path / "a.safetensors", only={"transformer"})
     with pytest.raises(CheckpointError, match="cannot be shared out among 5"):
         load_components(transformer=tmp_path / "a.safetensors", only={"transformer"}, num_heads=5)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from storymem.errors import ModelError, StorageError
@@ -72,6 +73,8 @@ def list_files(item: ModelEntry, *, revision: str | None = None, endpoint: str |
     sha256: dict[str, str] = {}
     for file in info.siblings or []:
         if any(fnmatch(file.rfilename, pattern) for pattern in item.patterns):
+            if not _is_inside(file.rfilename):
+                raise ModelError(f"{place}: lists a file {file.rfilename!r}, which would lie outside of its folder.")
             sizes[file.rfilename] = int(file.size or 0)
             if file.lfs is not None:
                 sha256[file.rfilename] = file.lfs.sha256
@@ -104,32 +107,26 @@ def download(
         ModelError: see `list_files`; or there is not enough room; or what came is not what the hub promised.
         StorageError: the disk refused.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from filelock import FileLock, Timeout
 
     if item.repo is None:
         raise ModelError(f"{item.name} is made on the spot; there is nothing to download.")
     listing = list_files(item, revision=revision, endpoint=endpoint)
     folder = folder_of(item)
-    missing = sum(size for name, size in listing.sizes.items() if not _is_there(folder / name, size))
-    _check_room(folder, missing)
+    missing = [name for name, size in listing.sizes.items() if not _is_there(folder / name, size)]
+    needed = sum(listing.sizes[name] for name in missing)
+    _check_room(folder, needed)
     say(
-        f"{item.repo} at {listing.revision[:12]}: {len(listing.sizes)} files, {missing / 1e9:.1f} of "
+        f"{item.repo} at {listing.revision[:12]}: {len(missing)} of {len(listing.sizes)} files, {needed / 1e9:.1f} of "
         f"{sum(listing.sizes.values()) / 1e9:.1f} GB to get, into {folder}"
     )
     try:
-        snapshot_download(
-            item.repo,
-            revision=listing.revision,
-            allow_patterns=list(listing.sizes),
-            local_dir=folder,
-            endpoint=endpoint,
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, _http_error(), ConnectionError, TimeoutError) as error:
-        raise ModelError(
-            f"{item.repo}: the download stopped ({_first_line(error)}); what came is kept: run the same command again "
-            "to go on."
-        ) from error
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.busy"), timeout=0):
+            for name in missing:
+                _fetch(item.repo, name, listing, folder, endpoint)
+    except Timeout as error:
+        raise ModelError(f"{folder}: another process is downloading it; wait for that one.") from error
     except OSError as error:
         raise StorageError(folder, error) from error
     lock = Lock(item.repo, listing.revision, listing.sizes, listing.sha256)
@@ -138,6 +135,49 @@ def download(
         raise ModelError(f"{folder}: {'; '.join(wrong[:3])}; run the same command again.")
     write_lock(item, lock)
     return folder / item.subfolder
+
+
+def _fetch(repo: str, name: str, listing: Listing, folder: Path, endpoint: str | None) -> None:
+    """Get one file: into a part file, on which the next call goes on if this one is cut off; renamed when it is whole.
+
+    The library's own downloads begin a cut-off file anew, and these are files of ten gigabytes.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    target = folder / name
+    size, sha256 = listing.sizes[name], listing.sha256.get(name)
+    # Named after its content, so that a part of another revision is not gone on with.
+    part = target.with_name(f".{target.name}.{(sha256 or listing.revision)[:16]}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part.touch()
+    try:
+        with part.open("r+b") as file:
+            start = file.seek(0, os.SEEK_END)
+            if start > size:
+                start = file.truncate(file.seek(0))
+            if start < size:
+                http_get(
+                    hf_hub_url(repo, name, revision=listing.revision, endpoint=endpoint),
+                    file,
+                    resume_size=start,
+                    headers=build_hf_headers(library_name="storymem"),
+                    expected_size=size,
+                    displayed_filename=name,
+                )
+            file.flush()
+            os.fsync(file.fileno())
+    except (HfHubHTTPError, _http_error(), ConnectionError, TimeoutError) as error:
+        raise ModelError(
+            f"{name}: the download stopped ({_first_line(error)}); what came is kept: run the same command again to go "
+            "on."
+        ) from error
+    if sha256 is not None and _sha256(part) != sha256:
+        part.unlink()
+        raise ModelError(f"{name}: what came is not what the hub promised (SHA-256); run the same command again.")
+    part.replace(target)
 
 
 def differences(folder: Path, lock: Lock, *, hashes: bool = False) -> list[str]:
@@ -167,6 +207,11 @@ def _sha256(path: Path) -> str:
 
 def _is_there(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -7,6 +7,7 @@ was found to fit, and a key that fits nothing is an error that names it.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,10 @@ def add_adapter(transformer: WanTransformer3DModel, lora: Lora, name: str, weigh
         alpha_pattern={module: alpha for module, alpha in alphas.items() if alpha != alphas[first]},
         init_lora_weights=False,
     )
-    transformer.add_adapter(config, adapter_name=name)
+    with warnings.catch_warnings():
+        # PEFT wonders at a second adapter; here it is what was asked for.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
+        transformer.add_adapter(config, adapter_name=name)
     for module, layer in lora.layers.items():
         adapted = transformer.get_submodule(module)
         assert isinstance(adapted, PeftLayer)
