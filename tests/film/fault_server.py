@@ -21,13 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from procedural import THREE_SHOTS, ProceduralMaker, tiny_settings, tools
+from procedural import THREE_SHOTS, ProceduralMaker, story, tiny_settings, tools
 
 from storymem.errors import FilmError, StorageError, StoryMemError
 from storymem.film.director import Director
 from storymem.film.project import Film
 from storymem.film.tools import Tools
-from storymem.story import parse_story
 
 KINDS = {"count": 0, "kill": 1, "no space": 2, "io": 3, "read io": 4}
 SCRIPT = THREE_SHOTS.replace("  Mara: a girl with a red coat", "  Mara: {description: a girl, references: [mara.png]}")
@@ -35,8 +34,8 @@ SCRIPT = THREE_SHOTS.replace("  Mara: a girl with a red coat", "  Mara: {descrip
 
 def make_film(folder: Path, maker: Tools, *, remake: bool = False) -> None:
     """The command `generate`."""
-    story = parse_story(SCRIPT, "script.yaml", folder.parents[1])
-    begun = Film.begin(folder, story=story, script=SCRIPT.encode(), settings=tiny_settings(), tools=maker)
+    told = story(SCRIPT, folder.parents[1])
+    begun = Film.begin(folder, story=told, script=SCRIPT.encode(), settings=tiny_settings(), tools=maker)
     with begun as film:
         for _ in Director(film, maker).generate(remake_stale=remake):
             pass
@@ -186,6 +185,10 @@ def main(shim: str, base: str, scenario: str, kind: str, first: int, stride: int
         lost = {name.split("-")[1] for name in aside}
         whole = {name: place for name, place in before.items() if name.split("/")[-2] not in lost}
         after, found = takes(folder), content(folder)
+        different = {name for name in {*wanted, *found} if wanted.get(name) != found.get(name)}
+        if kind == "read io":
+            # A take that is kept beside a newer one and could not be read is gone: nothing needs it.
+            different -= {name for name in different if name not in found and lost & set(name.split("/"))}
         line = {
             "at": at,
             "code": code,
@@ -193,8 +196,7 @@ def main(shim: str, base: str, scenario: str, kind: str, first: int, stride: int
             "again": again,
             "said_again": said_again,
             "remade": sorted(name for name in whole if after.get(name) != whole[name]),
-            "different": sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name)),
-            "aside": aside,
+            "different": sorted(different),
         }
         say(line)
         shutil.rmtree(folder)

@@ -15,6 +15,7 @@ from storymem.film.manifest import FilmSettings
 from storymem.film.plan import PlannedShot, plan_film
 from storymem.film.project import Film
 from storymem.film.takes import Take
+from storymem.story import Story
 
 Kind = TypeVar("Kind", bound=Event)
 
@@ -26,6 +27,7 @@ class Studio:
         self.folder = folder
         self.tools = tools()
         self.script = THREE_SHOTS
+        self.base: Path | None = None  # where the reference images are
         self.settings: FilmSettings = tiny_settings()
 
     @property
@@ -33,14 +35,12 @@ class Studio:
         assert isinstance(self.tools.maker, ProceduralMaker)
         return self.tools.maker
 
+    def story(self) -> Story:
+        return story(self.script, self.base)
+
     def begin(self, **changes: Any) -> AbstractContextManager[Film]:
-        asked = {
-            "story": story(self.script),
-            "script": self.script.encode(),
-            "settings": self.settings,
-            "tools": self.tools,
-        }
-        return Film.begin(self.folder, **{**asked, **changes})
+        asked = {"script": self.script.encode(), "settings": self.settings, "tools": self.tools, **changes}
+        return Film.begin(self.folder, story=asked.pop("story", None) or self.story(), **asked)
 
     def generate(self, *, remake: bool = False) -> list[Event]:
         with self.begin(adopt_settings=remake) as film:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -80,9 +81,9 @@ def tools(name: str = "procedural") -> Tools:
     return Tools(ProceduralMaker(name), load_encoder("builtin"), load_scorer("builtin"))
 
 
-def story(text: str = THREE_SHOTS) -> Story:
-    """A story from a text in our YAML form."""
-    return parse_story(text, "script.yaml", None)
+def story(text: str = THREE_SHOTS, base: Path | None = None) -> Story:
+    """A story from a text in our YAML form; `base` is where its reference images are."""
+    return parse_story(text, "script.yaml", base)
 
 
 def tiny_settings(**memory: object) -> FilmSettings:

@@ -78,7 +78,7 @@ class Director:
         Raises:
             StorageError: the system refused a write; nothing finished is lost.
             ModelError: the model gave something that is no picture.
-            FilmError: shots do not fit together, see `Walk.enter`.
+            FilmError: a shot continues one that is stale and of another size, or is too short to continue anything.
         """
         begun = perf_counter()
         film = self._film
@@ -97,14 +97,18 @@ class Director:
         made, reused, stale = [], [], []
         for shot in film.manifest.story.shots:
             planned, sight = plan_shot(film, walk, shot, verify=True)
-            assert sight is not None, "all shots before have been made"
+            take = planned.take
             if planned.status == "damaged":
                 yield self._set_aside(planned)
-            take = planned.take
             if take is not None and planned.status == "stale" and not remake_stale:
                 stale.append(shot.id)
                 yield ShotStale(shot.id, take.key, planned.reason)
             else:
+                if sight is None:
+                    raise FilmError(
+                        f"Shot {shot.id} continues shot {walk.unfit}, whose take has another size than the film: "
+                        "make the stale shots again with --remake."
+                    )
                 if planned.status != "done":
                     take = yield from self._kept(planned)
                 if take is not None:
@@ -161,9 +165,10 @@ class Director:
             walk.leave(earlier, planned.take)
         planned, sight = plan_shot(film, walk, shot)
         if sight is None:
+            how = " with --remake" if walk.unfit is not None else ""
             raise FilmError(
                 f"Shot {shot.id} cannot be retaken before shot {walk.decided_after} is made: "
-                "run `storymem generate` first."
+                f"run `storymem generate`{how} first."
             )
         pace = _Pace((planned,), film.manifest.tools.model)
         pace.shots_left = 1

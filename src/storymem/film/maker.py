@@ -14,12 +14,15 @@ import numpy.typing as npt
 
 from storymem.settings import SamplingConfig
 
-__all__ = ["Mode", "OnStep", "ShotMaker", "ShotRequest", "no_known_frames"]
+__all__ = ["MOTION_FRAMES", "Mode", "OnStep", "ShotMaker", "ShotRequest", "no_known_frames"]
 
 FloatArray = npt.NDArray[np.float32]
 
 Mode = Literal["t2v", "m2v", "mi2v", "mm2v"]
 """What a shot is conditioned on: nothing; memory; memory and a first frame; memory and motion frames."""
+
+MOTION_FRAMES = 5
+"""Known frames of MM2V: the previous shot's last ones."""
 
 OnStep = Callable[[int, int], None]
 """Called after every denoising step with (steps done, steps in all)."""
@@ -56,7 +59,7 @@ class ShotRequest:
 
     def __post_init__(self) -> None:
         known = self.known_frames
-        if known.ndim != 4 or known.shape[1] != 3 or len(known) not in (0, 1, 5):
+        if known.ndim != 4 or known.shape[1] != 3 or len(known) not in (0, 1, MOTION_FRAMES):
             raise ValueError(f"known frames are [K, 3, H, W] with K 0, 1 or 5, not {list(known.shape)}")
         if len(known) and known.shape[2:] != (self.sampling.height, self.sampling.width):
             raise ValueError(f"known frames of {list(known.shape[2:])} do not fit the size of the shot")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from storymem.errors import FilmDamagedError, FilmError
-from storymem.film.maker import FloatArray, Mode, no_known_frames
+from storymem.film.maker import MOTION_FRAMES, FloatArray, Mode, no_known_frames
 from storymem.film.manifest import KeptTake
 from storymem.film.project import Film
 from storymem.film.takes import Recipe, SeenKeyframe, Take, keyframe_label, preview_name
@@ -23,7 +23,7 @@ __all__ = ["PlannedShot", "Sight", "Status", "Walk", "plan_film", "plan_shot"]
 Status = Literal["done", "stale", "missing", "damaged"]
 """The take in the film is the one it should be; was made from something that has changed; is not there; is broken."""
 
-_DROP = {"t2v": 0, "m2v": 0, "mi2v": 1, "mm2v": 5}
+_DROP = {"t2v": 0, "m2v": 0, "mi2v": 1, "mm2v": MOTION_FRAMES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +117,15 @@ def _plain(seen: SeenKeyframe) -> dict[str, str]:
 
 
 class Walk:
-    """The way through a film's shots, in order: `enter` a shot, then `leave` it with its take."""
+    """The way through a film's shots, in order: `enter` a shot, then `leave` it with its take.
+
+    Raises:
+        FilmError: a shot is too short to continue the one before.
+        FilmDamagedError: the reference images are not as they were written.
+    """
 
     def __init__(self, film: Film) -> None:
+        _check_lengths(film)
         self._film = film
         self._policy: MemoryPolicy = film.policy
         references = film.reference_keyframes()
@@ -133,13 +139,12 @@ class Walk:
         self._last_frames: FloatArray | None = None
         self.decided_after: str | None = None
         """The latest shot whose missing take keeps the memory of the next from being decided."""
+        self.unfit: str | None = None
+        """The shot before, if the shot entered last continues it and its take has another size than the film."""
 
     def enter(self, shot: Shot) -> Sight | None:
-        """What this shot sees; None while a shot that it depends on has no take.
-
-        Raises:
-            FilmError: the shot continues one of another size, or is too short to continue anything.
-        """
+        """What this shot sees; None while a shot that it depends on has no take, or one of another size."""
+        self.unfit = None
         if shot.forget:
             self._forget()
         if self._bank is None:
@@ -149,7 +154,11 @@ class Walk:
         elif self._last_frames is None:
             return None
         else:
-            known, continues = self._fitting(shot, self._last_shot.id, self._last_frames), self._last_shot.id
+            fitting = self._fitting(shot, self._last_frames)
+            if fitting is None:
+                self.unfit = self.decided_after = self._last_shot.id
+                return None
+            known, continues = fitting, self._last_shot.id
         keyframes = self._policy.view(self._bank, shot.index)
         seen = tuple(SeenKeyframe(k.id, _label(k), self._pictures[k.id]) for k in keyframes)
         return Sight(MemoryBank(keyframes), seen, known, continues)
@@ -162,7 +171,7 @@ class Walk:
         """
         if take is not None:
             keyframes = take.keyframes(shot.index)
-            count = 5 if self._film.manifest.settings.continue_with == "mm2v" else 1
+            count = MOTION_FRAMES if self._film.manifest.settings.continue_with == "mm2v" else 1
             last_frames = take.last_frames(count) if self._is_continued(shot) else None
             self._last_shot, self._last_frames = shot, last_frames
             for number, keyframe in enumerate(keyframes):
@@ -187,24 +196,35 @@ class Walk:
             # Whatever the shots before are: the references stay in the sink, and nothing else is left.
             self._bank = self._start
 
-    def _fitting(self, shot: Shot, before: str, frames: FloatArray) -> FloatArray:
-        """The last frames of the shot before, if this shot can begin with them."""
-        settings = self._film.manifest.settings
-        if len(frames) < 5:  # a shot of one frame has no motion to go on with
-            frames = frames[-1:]
-        width, height = settings.sampling.width, settings.sampling.height
-        if frames.shape[2:] != (height, width):
-            raise FilmError(
-                f"Shot {shot.id} continues shot {before}, whose take is {frames.shape[3]}x{frames.shape[2]} while the "
-                f"film is {width}x{height}: remake the stale shots with --remake."
-            )
-        num_frames = shot.num_frames or settings.sampling.num_frames
-        if num_frames <= len(frames):
-            raise FilmError(
-                f"Shot {shot.id} has {num_frames} frames and continues the shot before, which gives it its first "
-                f"{len(frames)}: make it longer or begin it with a cut."
-            )
+    def _fitting(self, shot: Shot, frames: FloatArray) -> FloatArray | None:
+        """The last frames of the shot before, as many as this shot begins with; None if they have another size."""
+        sampling = self._film.manifest.settings.sampling
+        if frames.shape[2:] != (sampling.height, sampling.width):
+            return None
+        # A shot of one frame has no motion to go on with; a stale take may be longer than its shot is now.
+        if len(frames) < MOTION_FRAMES or (shot.num_frames or sampling.num_frames) <= MOTION_FRAMES:
+            return frames[-1:]
         return frames
+
+
+def _check_lengths(film: Film) -> None:
+    """Every shot that continues another must be longer than what it is given.
+
+    Raises:
+        FilmError: one is not.
+    """
+    settings = film.manifest.settings
+    before: int | None = None
+    for shot in film.manifest.story.shots:
+        num_frames = shot.num_frames or settings.sampling.num_frames
+        motion = settings.continue_with == "mm2v" and before is not None and before >= MOTION_FRAMES
+        given = 0 if shot.cut or before is None else MOTION_FRAMES if motion else 1
+        if num_frames <= given:
+            raise FilmError(
+                f"Shot {shot.id} has {num_frames} frame{'s' * (num_frames > 1)} and continues the shot before, which "
+                f"gives it its first {given}: make it longer or begin it with a cut."
+            )
+        before = num_frames
 
 
 def _label(keyframe: Keyframe) -> str:
@@ -260,6 +280,8 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         if take is None:
             status = "missing" if chosen is None else "damaged"
             reason = "" if chosen is None else f"the folder of its take {chosen[:16]} is gone"
+        elif walk.unfit is not None:
+            status, reason = "stale", f"continues shot {walk.unfit}, whose take has another size than the film"
         elif recipe is None:
             status, reason = "done", f"is looked at again when shot {walk.decided_after} is made"
         elif take.key == recipe.key:
@@ -298,7 +320,7 @@ def plan_film(film: Film, *, verify: bool = False) -> tuple[PlannedShot, ...]:
         verify: read every byte of every take, not only the records and sizes.
 
     Raises:
-        FilmError: shots do not fit together, see `Walk.enter`.
+        FilmError: a shot is too short to continue the one before.
         FilmDamagedError: the reference images are not as they were written.
     """
     walk = Walk(film)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from storymem.errors import FilmDamagedError, FilmError
+from storymem.errors import FilmDamagedError, FilmError, StorageError
 from storymem.film.lock import HOLDER, LOCK, locked
 from storymem.film.manifest import (
     FilmSettings,
@@ -118,7 +118,7 @@ class Film:
             StorageError: the system refused a write.
         """
         _check_folder(folder)
-        make_folder(folder)
+        _make_folder(folder)
         with locked(folder):
             sweep(folder)
             film = cls._take_over(folder, story, script, settings, tools, adopt_settings=adopt_settings)
@@ -352,8 +352,9 @@ class Film:
 def _check_folder(folder: Path) -> None:
     """A new film goes into a new or empty folder; nobody's other files are mixed with it."""
     try:
-        if folder.exists() and not folder.is_dir():
-            raise FilmError(f"{folder}: is a file: choose a folder for the film.")
+        for place in (folder, *folder.parents):
+            if place.is_file():
+                raise FilmError(f"{place}: is a file: choose a folder for the film.")
         # With takes it is a film that lost its film.json: they are found again.
         if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / TAKES).is_dir():
             return
@@ -366,6 +367,17 @@ def _check_folder(folder: Path) -> None:
     foreign = sorted(name for name in foreign if not name.startswith(TEMPORARY))
     if foreign:
         raise FilmError(f"{folder}: has other things in it, such as {foreign[0]!r}: choose a new or empty folder.")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        make_folder(folder)
+    except StorageError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise FilmError(
+                f"{error.path}: cannot be made ({error.__cause__.strerror}): choose another place or mend its rights."
+            ) from error
+        raise
 
 
 def _load(folder: Path) -> Manifest:

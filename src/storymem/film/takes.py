@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storymem.errors import FilmDamagedError, FilmError
-from storymem.film.maker import Mode
+from storymem.film.maker import MOTION_FRAMES, Mode
 from storymem.film.record import digest_of
 from storymem.film.sealed import check_content, read_seal, seal
 from storymem.film.storage import make_folder, publish_folder, sweep, sync_folder, temporary_folder, write_file
@@ -50,7 +50,6 @@ RECORD = "take.json"
 PREVIEWS = "keyframes"
 
 _FORMAT = 1
-_TAIL = 5  # MM2V needs the last five frames, MI2V the last one
 _SHOT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 # How a shot is computed, not what it is: changing it must not make a film stale. (A setting that is new in a later
@@ -354,7 +353,7 @@ class TakeStore:
         tensors = {
             "keyframes": np.stack([keyframe.pixels for keyframe in keyframes]) if keyframes else empty,
             "embeddings": np.stack([k.embedding for k in keyframes]) if keyframes else np.zeros((0, 0), np.float32),
-            "tail": np.ascontiguousarray(frames[-_TAIL:]),
+            "tail": np.ascontiguousarray(frames[-MOTION_FRAMES:]),
         }
         with temporary_folder(final.parent, key[:KEY_LENGTH]) as folder:
             write_file(folder / FRAMES, save(tensors))
