@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from storymem.errors import ModelError
 from storymem.models.build import make_empty
 from storymem.models.catalog import CATALOG, entry, sampling_for
+from storymem.models.checkpoints import load_components
 from storymem.models.needs import GIB, needs_of, working_memory
 from storymem.models.tiny import make_tiny
 from storymem.settings import SamplingConfig
@@ -71,12 +73,8 @@ def test_the_parameters_are_counted_ones() -> None:
     assert tied / 1e9 == pytest.approx(counted["text_encoder"], abs=0.005)
 
 
-def test_the_tiny_models_parameters(tmp_path: object) -> None:
-    from pathlib import Path
-
-    from storymem.models.checkpoints import load_components
-
-    folder = Path(str(tmp_path)) / "tiny"
+def test_the_tiny_models_parameters(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
     make_tiny(folder)
     parts = load_components(folder)
     for name, billions in CATALOG["tiny-random"].parameters.items():
@@ -108,3 +106,14 @@ def test_working_memory_grows_with_the_sequence() -> None:
     assert working_memory(sampling, keyframes=10) / working_memory(sampling, keyframes=0) == pytest.approx(31 / 21)
     double = dataclasses.replace(sampling, width=sampling.width * 2)
     assert working_memory(double) == 2 * working_memory(sampling)
+
+
+def test_the_documented_needs_are_the_computed_ones() -> None:
+    item = CATALOG["wan2.2-i2v-a14b"]
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `--offload (\w+)` \| (\d+) GiB \| (\d+) GiB \|", page)
+    computed = {
+        (n.option.split()[-1], f"{n.gpu / GIB:.0f}", f"{n.ram / GIB:.0f}") for n in needs_of(item, sampling_for(item))
+    }
+    assert len(rows) == 5
+    assert set(rows) <= computed

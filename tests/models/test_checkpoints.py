@@ -95,6 +95,7 @@ class Boom:
         return (Path.touch, (Path("/tmp/storymem-boom"),))  # type: ignore[return-value]
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_pickled_code_is_never_run(tmp_path: Path) -> None:
     marker = Path("/tmp/storymem-boom")
     marker.unlink(missing_ok=True)

@@ -199,6 +199,7 @@ def test_full_differences_of_norms_and_biases_are_added(tmp_path: Path, transfor
         "diffusion_model.blocks.0.norm3.diff": torch.full((96,), 0.25),
         "diffusion_model.blocks.1.self_attn.norm_q.diff": torch.full((96,), 0.5),
         "diffusion_model.blocks.0.self_attn.q.diff_b": torch.full((96,), 1.0),
+        "diffusion_model.blocks.2.modulation.diff": torch.full((1, 6, 96), 0.125),
     }
     save_file({**distilled(), **extra}, tmp_path / "a.safetensors")
     before = copy.deepcopy(transformer)
@@ -208,8 +209,13 @@ def test_full_differences_of_norms_and_biases_are_added(tmp_path: Path, transfor
         "blocks.0.norm2.weight",
         "blocks.1.attn1.norm_q.weight",
         "blocks.0.attn1.to_q.bias",
+        "blocks.2.scale_shift_table",
     }
-    for name, amount in (("blocks.0.norm2.weight", 0.5), ("blocks.0.attn1.to_q.bias", 2.0)):
+    for name, amount in {
+        "blocks.0.norm2.weight": 0.5,
+        "blocks.0.attn1.to_q.bias": 2.0,
+        "blocks.2.scale_shift_table": 0.25,
+    }.items():
         torch.testing.assert_close(transformer.get_parameter(name), before.get_parameter(name) + amount)
     adapted = copy.deepcopy(before)
     add_adapter(adapted, lora, "a", weight=2.0)

@@ -107,7 +107,9 @@ def fill(
             target = dtype or (torch.bfloat16 if tensor.dtype in _STORAGE_ONLY else tensor.dtype)
             if kept.intersection(name.split(".")):
                 target = torch.float32
-            read[original] = tensor.to(device=device, dtype=target)
+            # A copy of the few that stay in float32: as views they would keep the whole file mapped.
+            apart = dtype is not None and target != dtype
+            read[original] = tensor.to(device=device, dtype=target, copy=apart)
         state[name] = read[original]
     _assign(model, state)
     for name, buffer in model.named_buffers():

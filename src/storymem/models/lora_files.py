@@ -213,7 +213,9 @@ def _collect(
     deltas: dict[str, torch.Tensor] = {}
     origins: dict[str, str] = {}
     for module, part in parts.items():
-        for kind, name in (("diff", f"{module}.weight"), ("diff_b", f"{module}.bias")):
+        # The modulation is a parameter itself, everything else has one called weight.
+        weight = module if module.endswith("scale_shift_table") else f"{module}.weight"
+        for kind, name in (("diff", weight), ("diff_b", f"{module}.bias")):
             if kind in part:
                 deltas[name] = source.read(part[kind])
                 origins[name] = part[kind]
