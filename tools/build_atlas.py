@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from storyland_atlas import clothes, heroes, sky
+from storyland_atlas import bodies, clothes, heads, sky
 from storyland_atlas.brush import Sheet
 from storyland_atlas.places import PLACES
 
@@ -53,14 +53,14 @@ def _sprite(name: str, sheet: Sheet, unit: float) -> Sprite:
 def hero_sprites() -> list[Sprite]:
     """All parts of heroes, and what they wear, carry and do."""
     sheets: dict[str, Sheet] = {}
-    for species in heroes.HEADS:
-        sheets |= {f"head/{species}/{pattern}": heroes.draw_head(species, pattern) for pattern in heroes.PATTERNS}
-        sheets |= {f"face/{species}/{kind}": heroes.draw_face(species, kind) for kind in ("open", "closed", "song")}
-        if (tail := heroes.draw_tail(species)) is not None:
+    for species in heads.HEADS:
+        sheets |= {f"head/{species}/{pattern}": heads.draw_head(species, pattern) for pattern in heads.PATTERNS}
+        sheets |= {f"face/{species}/{kind}": heads.draw_face(species, kind) for kind in ("open", "closed", "song")}
+        if (tail := bodies.draw_tail(species)) is not None:
             sheets[f"tail/{species}"] = tail
-    for build in heroes.BODIES:
-        sheets |= {f"body/{build}/{pattern}": heroes.draw_body(build, pattern) for pattern in heroes.PATTERNS}
-    sheets |= {"arm": heroes.draw_arm(), "leg": heroes.draw_leg(), "collar": clothes.draw_cape_collar()}
+    for build in bodies.BODIES:
+        sheets |= {f"body/{build}/{pattern}": bodies.draw_body(build, pattern) for pattern in heads.PATTERNS}
+    sheets |= {"arm": bodies.draw_arm(), "leg": bodies.draw_leg(), "collar": clothes.draw_cape_collar()}
     for kind in ("cap", "top hat", "woolly hat", "sun hat", "crown", "wizard hat", "bow"):
         sheets[f"hat/{kind}"] = clothes.draw_hat(kind)
     sheets |= {f"neck/{kind}": clothes.draw_neckwear(kind) for kind in ("scarf", "bow tie", "cape")}
@@ -119,9 +119,8 @@ def main() -> None:
         path = options.out / f"{page_name}.png"
         Image.fromarray(page, "RGBA").save(path, optimize=True)
         index |= {name: {"page": page_name, **entry} for name, entry in entries.items()}
-        print(
-            f"{path.name}: {page.shape[1]} x {page.shape[0]}, {len(entries)} sprites, {path.stat().st_size / 1e6:.2f} MB"
-        )
+        size = path.stat().st_size / 1e6
+        print(f"{path.name}: {page.shape[1]} x {page.shape[0]}, {len(entries)} sprites, {size:.2f} MB")
     (options.out / "atlas.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 

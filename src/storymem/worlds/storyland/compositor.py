@@ -128,25 +128,27 @@ def _prepare(layer: Layer, atlas: _Atlas, height: int, width: int) -> _Job | Non
     """None if nothing of the layer is in the picture."""
     sprite = load_sprites()[layer.sprite]
     boxes = layer_boxes(layer)
-    x0, y0 = np.nanmin(boxes[:, :2], 0)
-    x1, y1 = np.nanmax(boxes[:, 2:], 0)
-    if sprite.repeats_x:
-        x0, x1 = 0, width
-    if sprite.repeats_y:
-        y0, y1 = 0, height
-    box = (
-        max(0, int(np.floor(x0)) - 1),
-        max(0, int(np.floor(y0)) - 1),
-        min(width, int(np.ceil(x1)) + 1),
-        min(height, int(np.ceil(y1)) + 1),
-    )
-    if box[0] >= box[2] or box[1] >= box[3]:
-        return None
     a, b, c, d = layer.matrix[:, 0, 0], layer.matrix[:, 0, 1], layer.matrix[:, 1, 0], layer.matrix[:, 1, 1]
     det = a * d - b * c
     # Texels that fall on one pixel: the coarser level is taken from 1.3 of them on.
     density = sprite.unit / np.sqrt(np.abs(det).max())
     level = int(np.clip(np.floor(np.log2(max(density, 1e-6) / 1.3) + 1), atlas.finest, _LEVELS - 1))
+    # A texel fades out over the width of another: as many pixels beyond the sprite's edge may be touched.
+    margin = 1 + 2.0**level / density
+    x0, y0 = np.nanmin(boxes[:, :2], 0) - margin
+    x1, y1 = np.nanmax(boxes[:, 2:], 0) + margin
+    if sprite.repeats_x:
+        x0, x1 = 0.0, float(width)
+    if sprite.repeats_y:
+        y0, y1 = 0.0, float(height)
+    box = (
+        max(0, int(np.floor(x0))),
+        max(0, int(np.floor(y0))),
+        min(width, int(np.ceil(x1))),
+        min(height, int(np.ceil(y1))),
+    )
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return None
     inverse = np.empty(layer.matrix.shape)
     inverse[:, 0, 0], inverse[:, 0, 1], inverse[:, 1, 0], inverse[:, 1, 1] = d / det, -b / det, -c / det, a / det
     inverse[:, :, 2] = -np.einsum("fij,fj->fi", inverse[:, :, :2], layer.matrix[:, :, 2])

@@ -98,9 +98,12 @@ class Hero:
 
 
 def count_heroes() -> int:
-    """How many different heroes there are; what is worn never has the wearer's own colour."""
-    others = len(COLOURS) - 1
-    worn = math.prod(1 + len(things) * others for things in (HATS, NECKWEAR, ACCESSORIES))
+    """How many different heroes `sample_hero` can draw.
+
+    At least two of hat, neckwear and accessory are there, and none has the wearer's own colour.
+    """
+    choices = [len(things) * (len(COLOURS) - 1) for things in (HATS, NECKWEAR, ACCESSORIES)]
+    worn = math.prod(1 + n for n in choices) - 1 - sum(choices)
     return len(SPECIES) * len(BUILDS) * len(COLOURS) * len(PATTERNS) * worn
 
 
@@ -116,13 +119,15 @@ def split_of(hero: Hero) -> Split:
 
 
 def sample_hero(rng: Random, split: Split = "train") -> Hero:
-    """A hero drawn by lot from one split."""
+    """A hero drawn by lot from one split; at least two of hat, neckwear and accessory are there."""
     while True:
         colour = rng.choice(COLOURS)
         others = [other for other in COLOURS if other != colour]
         hat = rng.choice(HATS) if rng.random() < 0.8 else None
-        neckwear = rng.choice(NECKWEAR) if rng.random() < 0.65 else None
-        accessory = rng.choice(ACCESSORIES) if rng.random() < 0.45 else None
+        neckwear = rng.choice(NECKWEAR) if rng.random() < 0.7 else None
+        accessory = rng.choice(ACCESSORIES) if rng.random() < 0.5 else None
+        if (hat, neckwear, accessory).count(None) > 1:
+            continue
         hero = Hero(
             species=rng.choice(SPECIES),
             build=rng.choice(BUILDS),

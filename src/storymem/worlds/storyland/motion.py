@@ -58,7 +58,7 @@ class Pose:
         self.stretch = 1 + 0.012 * np.sin(_TAU * 0.8 * t)
         self.tail = 8 * np.sin(_TAU * 0.9 * t)
         self.arm_front, self.arm_back = self.arm_front + 12, self.arm_back - 12
-        self.closed = (t % 2.3) < 0.13
+        self.closed = ((t + 0.6) % 2.3) < 0.13
         self.mouth_open = np.zeros(t.shape, bool)
 
 
@@ -87,7 +87,7 @@ def _jump(p: Pose) -> None:
     height = 4 * air * (1 - air)
     crouch = np.where((cycle < 0.18) | (cycle > 0.82), 1.0, 0.0)
     ground = np.where(cycle < 0.18, cycle / 0.18, (1 - cycle) / 0.18)
-    p.lift = 0.36 * height
+    p.lift = 0.25 * height
     p.stretch = 1 + 0.07 * height - 0.16 * crouch * np.sin(np.pi * np.clip(ground, 0, 1) / 2)
     p.arm_front, p.arm_back = 30 + 115 * height, -30 - 115 * height
     p.leg_front, p.leg_back = 30 * height, -24 * height

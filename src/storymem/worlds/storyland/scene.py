@@ -97,7 +97,7 @@ def _camera(spec: ShotSpec, poses: list[Pose], xs: list[float], time: Array, hei
     head = FEET - sum(heads) / len(heads)
     y = np.array(
         [
-            {"wide": 0.5, "medium": head + 0.09, "close-up": head - 0.012 if len(heads) == 1 else head + 0.03}[
+            {"wide": 0.5, "medium": head + 0.06, "close-up": head - 0.012 if len(heads) == 1 else head + 0.03}[
                 spec.shot_type
             ]
         ]
@@ -117,7 +117,7 @@ def _camera(spec: ShotSpec, poses: list[Pose], xs: list[float], time: Array, hei
         zoom = zoom * (1.3 - 0.34 * ease)
         zoom = np.maximum(zoom, 1.0)
     elif spec.camera == "follow":
-        x = xs[0] + poses[0].x * spec.actors[0].facing
+        x = xs[0] + poses[0].x * spec.actors[0].facing * HERO_HEIGHT
     return _Camera(x, y, zoom, height, width)
 
 

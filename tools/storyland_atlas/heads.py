@@ -1,15 +1,14 @@
-"""The heroes' parts: heads with faces, bodies, limbs and tails. Units: 320 to a hero's height; see `brush` for zones."""
+"""The heroes' heads and faces. Units: 320 to a hero's height; see `brush` for zones."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import skia
 
+from storyland_atlas import ears
 from storyland_atlas.brush import (
-    INK,
     LINE,
     MAIN,
     SECOND,
@@ -20,10 +19,10 @@ from storyland_atlas.brush import (
     box,
     hexa,
     mirrored,
-    mix,
     oval,
     shade,
 )
+from storyland_atlas.ears import both_sides
 
 PATTERNS = ("plain", "striped", "spotted", "patched")
 FX = 7.0  # heads look a little to the right: features are shifted by this much
@@ -52,92 +51,6 @@ class HeadPlan:
     eyes: tuple[float, float, float]
     snout: Callable[[Sheet, bool], None]
     hat: tuple[float, float, float]
-
-
-def _shape(s: Sheet, path: skia.Path, colour: Colour = MAIN, *, low: float = 0.88, width: float = 4.0) -> skia.Path:
-    s.fill(path, colour, low=low)
-    s.line(path, LINE, width)
-    return path
-
-
-def _both(s: Sheet, draw: Callable[[], None]) -> None:
-    draw()
-    with s.moved(0, 0, sx=-1):
-        draw()
-
-
-# ---- ears -----------------------------------------------------------------------------------------------------------
-
-
-def _pointed(x: float, tip: Point, wide: float, *, dark_tip: bool = False) -> Callable[[Sheet], None]:
-    def ears(s: Sheet) -> None:
-        def one() -> None:
-            ear = blob(
-                [(x - wide, -34), (x - wide * 0.55, -70), tip, (x + wide * 0.95, -58), (x + wide, -22)], tension=0.35
-            )
-            _shape(s, ear)
-            with s.inside(ear):
-                inner = blob([(x - wide * 0.5, -36), (tip[0] - 3, tip[1] + 20), (x + wide * 0.66, -34)], tension=0.3)
-                s.flat(inner, SECOND, alpha=0.9)
-                if dark_tip:
-                    s.flat(oval(tip[0] + 1, tip[1] - 2, 30, 22), mix(INK, MAIN, 0.2))
-            s.line(ear)
-
-        _both(s, one)
-
-    return ears
-
-
-def _round_ears(x: float, y: float, r: float, *, inner: float = 0.6) -> Callable[[Sheet], None]:
-    def ears(s: Sheet) -> None:
-        def one() -> None:
-            _shape(s, oval(x, y, r, r))
-            s.flat(oval(x, y + 2, r * inner, r * inner), SECOND, alpha=0.92)
-
-        _both(s, one)
-
-    return ears
-
-
-def _long_ears(s: Sheet) -> None:
-    def one() -> None:
-        ear = blob([(14, -50), (12, -112), (33, -152), (54, -116), (50, -44)])
-        _shape(s, ear)
-        s.flat(blob([(24, -58), (23, -110), (34, -136), (44, -110), (41, -56)]), SECOND, alpha=0.92)
-
-    _both(s, one)
-
-
-def _hanging_ears(s: Sheet) -> None:
-    def one() -> None:
-        s.fill(blob([(46, -62), (82, -58), (104, -10), (98, 40), (78, 44), (62, 0)]), mix(MAIN, INK, 0.3), low=0.85)
-        s.line(blob([(46, -62), (82, -58), (104, -10), (98, 40), (78, 44), (62, 0)]), LINE, 4)
-
-    _both(s, one)
-
-
-def _folded_ears(s: Sheet) -> None:
-    def one() -> None:
-        ear = blob([(28, -58), (52, -92), (84, -84), (80, -46), (64, -30)], tension=0.4)
-        _shape(s, ear)
-        s.fill(blob([(40, -62), (60, -82), (80, -78), (72, -48)], tension=0.4), mix(MAIN, INK, 0.22))
-
-    _both(s, one)
-
-
-def _frog_eyes(s: Sheet) -> None:
-    _both(s, lambda: (_shape(s, oval(44, -54, 32, 31)), None)[1])
-
-
-def _tufts(s: Sheet) -> None:
-    def one() -> None:
-        _shape(s, blob([(30, -58), (58, -84), (88, -104), (88, -62), (76, -22)], tension=0.4))
-
-    _both(s, one)
-
-
-def _none(s: Sheet) -> None:
-    del s
 
 
 # ---- muzzles and discs ----------------------------------------------------------------------------------------------
@@ -269,7 +182,7 @@ def _beak(y: float, rx: float, ry: float) -> Callable[[Sheet, bool], None]:
 HEADS: dict[str, HeadPlan] = {
     "fox": HeadPlan(
         ((0, -66), (50, -56), (82, -12), (98, 26), (58, 56), (0, 72)),
-        _pointed(54, (72, -116), 32, dark_tip=True),
+        ears.pointed(54, (72, -116), 32, dark_tip=True),
         _fox_cheeks,
         (35, -12, 1.0),
         _nosed(27, 13, 10),
@@ -277,7 +190,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "bear": HeadPlan(
         ((0, -72), (58, -58), (86, -6), (74, 48), (0, 72)),
-        _round_ears(64, -58, 29),
+        ears.round_ears(64, -58, 29),
         _muzzle(40, 29, 36),
         (36, -10, 1.0),
         _nosed(24, 16, 11),
@@ -285,7 +198,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "cat": HeadPlan(
         ((0, -64), (56, -54), (90, -2), (78, 46), (0, 68)),
-        _pointed(56, (76, -108), 30),
+        ears.pointed(56, (76, -108), 30),
         _muzzle(33, 22, 34),
         (38, -10, 1.06),
         _nosed(22, 9, 7, hexa("#f2788a"), whiskers=True),
@@ -293,7 +206,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "rabbit": HeadPlan(
         ((0, -66), (52, -56), (80, -6), (82, 36), (50, 64), (0, 70)),
-        _long_ears,
+        ears.long_ears,
         _muzzle(38, 25, 38),
         (35, -10, 1.0),
         _rabbit_mouth,
@@ -301,7 +214,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "frog": HeadPlan(
         ((0, -50), (50, -48), (92, -8), (94, 30), (56, 62), (0, 70)),
-        _frog_eyes,
+        ears.frog_eyes,
         _frog_chin,
         (44, -54, 1.0),
         _frog_mouth,
@@ -309,7 +222,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "owl": HeadPlan(
         ((0, -68), (52, -62), (84, -30), (86, 24), (56, 60), (0, 70)),
-        _tufts,
+        ears.tufts,
         _owl_disc,
         (34, -6, 1.25),
         _beak(24, 13, 12),
@@ -317,7 +230,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "mouse": HeadPlan(
         ((0, -58), (52, -50), (78, -4), (68, 42), (0, 70)),
-        _round_ears(72, -56, 42, inner=0.7),
+        ears.round_ears(72, -56, 42, inner=0.7),
         _muzzle(27, 21, 40),
         (31, -6, 0.96),
         _nosed(32, 11, 9, hexa("#f2788a"), wide=12, whiskers=True),
@@ -325,7 +238,7 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "dog": HeadPlan(
         ((0, -68), (52, -60), (76, -14), (76, 34), (44, 68), (0, 74)),
-        _none,
+        ears.none,
         _muzzle(38, 32, 40),
         (32, -14, 1.0),
         _nosed(24, 18, 13, wide=18),
@@ -333,15 +246,15 @@ HEADS: dict[str, HeadPlan] = {
     ),
     "pig": HeadPlan(
         ((0, -66), (54, -56), (86, -6), (82, 42), (46, 66), (0, 70)),
-        _folded_ears,
-        _none,
+        ears.folded_ears,
+        ears.none,
         (36, -16, 0.95),
         _pig_snout,
         (0, -54, 0.94),
     ),
     "penguin": HeadPlan(
         ((0, -74), (52, -62), (78, -14), (78, 36), (48, 64), (0, 68)),
-        _none,
+        ears.none,
         _penguin_mask,
         (29, -12, 0.95),
         _beak(16, 18, 13),
@@ -391,7 +304,7 @@ def draw_head(species: str, pattern: str) -> Sheet:
         head = blob(mirrored(plan.outline))
         s.fill(head, MAIN, low=0.88)
         s.line(head, LINE, 4)
-        _both(s, lambda: (s.fill(oval(44, -50, 30, 29), MAIN, low=0.96), None)[1])
+        both_sides(s, lambda: (s.fill(oval(44, -50, 30, 29), MAIN, low=0.96), None)[1])
     else:
         head = blob(mirrored(plan.outline))
         s.fill(head, MAIN, low=0.86)
@@ -400,7 +313,7 @@ def draw_head(species: str, pattern: str) -> Sheet:
     _head_pattern(s, pattern, head, species == "owl")
     plan.front(s)
     if species == "dog":
-        _hanging_ears(s)
+        ears.hanging_ears(s)
     if species != "frog":
         s.line(head, LINE, 4)
     return s
@@ -428,107 +341,4 @@ def draw_face(species: str, kind: str) -> Sheet:
     for k in (-1, 1):
         x = (0 if species == "frog" else FX * 0.7) + k * dx
         _eye(s, x, y, size * (0.95 if k == 1 and species != "frog" else 1.0), kind == "closed")
-    return s
-
-
-# ---- bodies ---------------------------------------------------------------------------------------------------------
-
-BODIES: dict[str, tuple[float, float, float]] = {  # half width, height, length of the legs
-    "little": (45, 80, 40),
-    "tall": (44, 126, 64),
-    "round": (68, 104, 42),
-}
-
-
-def draw_body(build: str, pattern: str) -> Sheet:
-    """A trunk; the anchor is the middle of its lower edge."""
-    w, h, _ = BODIES[build]
-    s = Sheet(-80, -140, 80, 20)
-    path = blob(mirrored([(0, -h), (w * 0.62, -h * 0.92), (w * 0.96, -h * 0.42), (w * 0.86, 2), (0, 14)]))
-    s.fill(path, MAIN, low=0.84)
-    with s.inside(path):
-        if pattern == "plain":
-            s.fill(oval(FX, -h * 0.34, w * 0.62, h * 0.42), SECOND, low=0.92)
-        elif pattern == "striped":
-            n = 3 if h < 120 else 4
-            for i in range(n):
-                y = -h * 0.78 + i * h * 0.86 / n
-                s.line(blob([(-w * 1.1, y - 5), (0, y + 7), (w * 1.1, y - 5)], closed=False), SECOND, h * 0.12)
-        elif pattern == "spotted":
-            for x, y, r in (
-                (-0.52, -0.68, 9),
-                (0.1, -0.56, 11),
-                (0.62, -0.72, 8),
-                (-0.2, -0.24, 11),
-                (0.56, -0.3, 11),
-                (-0.72, -0.14, 9),
-                (0.2, 0.0, 9),
-            ):
-                s.flat(oval(x * w, y * h, r, r), SECOND)
-        else:
-            s.flat(blob([(w * 0.1, -h), (w * 1.2, -h), (w * 1.2, -h * 0.2), (w * 0.3, -h * 0.36)]), SECOND)
-            s.flat(blob([(-w * 1.2, -h * 0.42), (-w * 0.3, -h * 0.3), (-w * 0.2, 20), (-w * 1.2, 20)]), SECOND)
-    s.line(path, LINE, 4)
-    return s
-
-
-def draw_arm() -> Sheet:
-    """An arm that hangs down from its shoulder, the anchor."""
-    s = Sheet(-20, -18, 20, 78)
-    path = blob([(-11, -4), (0, -14), (11, -4), (13, 40), (11, 62), (0, 70), (-11, 62), (-13, 40)])
-    s.fill(path, MAIN, low=0.84)
-    s.line(path, LINE, 4)
-    return s
-
-
-def draw_leg() -> Sheet:
-    """A leg of 60 units with its foot, hanging from the hip, the anchor."""
-    s = Sheet(-24, -18, 36, 72)
-    path = blob([(-15, -8), (0, -14), (15, -8), (15, 34), (28, 48), (26, 62), (0, 64), (-16, 60), (-15, 30)])
-    s.fill(path, MAIN, low=0.8)
-    s.line(path, LINE, 4)
-    return s
-
-
-def draw_tail(species: str) -> Sheet | None:
-    """A tail that leaves the hip, the anchor, to the left; None for those who show none."""
-    s = Sheet(-130, -110, 24, 50)
-    if species == "fox":
-        path = blob([(0, -10), (-40, -18), (-74, -62), (-112, -84), (-108, -34), (-76, 8), (-36, 22), (0, 12)])
-        _shape(s, path)
-        with s.inside(path):
-            s.flat(oval(-112, -74, 34, 36), SECOND)
-        s.line(path)
-    elif species == "cat":
-        path = blob([(0, 0), (-44, 4), (-66, -30), (-62, -70), (-84, -94)], closed=False)
-        s.line(path, LINE, 22)
-        s.line(path, MAIN, 15)
-    elif species == "mouse":
-        path = blob([(0, 4), (-44, 14), (-66, -14), (-96, -20), (-110, -54)], closed=False)
-        s.line(path, LINE, 11)
-        s.line(path, SECOND, 6)
-    elif species == "dog":
-        path = blob([(0, 0), (-36, -10), (-56, -44), (-60, -74)], closed=False)
-        s.line(path, LINE, 24)
-        s.line(path, MAIN, 17)
-    elif species == "pig":
-        path = blob([(0, 0), (-20, -12), (-32, 4), (-20, 12), (-12, -4), (-34, -20), (-48, -10)], closed=False)
-        s.line(path, LINE, 11)
-        s.line(path, MAIN, 6)
-    elif species == "rabbit":
-        puff = blob(
-            [
-                (
-                    -8 + (26 + 4 * (i % 2)) * math.cos(i * math.pi / 8),
-                    -2 + (26 + 4 * (i % 2)) * math.sin(i * math.pi / 8),
-                )
-                for i in range(16)
-            ]
-        )
-        s.fill(puff, SECOND, low=0.9)
-        s.line(puff, LINE, 3)
-    elif species in ("bear", "penguin"):
-        _shape(s, oval(-10, -2, 20, 17))
-    else:
-        return None
     return s

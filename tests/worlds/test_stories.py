@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from storymem.story import parse_story
+from storymem.worlds.storyland import (
+    ATTRIBUTES,
+    sample_group,
+    sample_shot,
+    sample_story,
+    split_of,
+    stbench_script,
+    story_script,
+    story_truth,
+)
+
+SEEDS = range(40)
+
+
+@pytest.mark.parametrize("heroes", [1, 2])
+def test_scripts_are_read_back_shot_by_shot(heroes: int) -> None:
+    for seed in SEEDS:
+        story = sample_story(seed, heroes=heroes)
+        for text, name in ((story_script(story), "story.yaml"), (stbench_script(story), "story.json")):
+            read = parse_story(text, name, None)
+            assert read.title == story.title
+            assert [s.full_prompt for s in read.shots] == [s.prompt for s in story.shots]
+            assert [s.cut for s in read.shots] == [s.cut for s in story.shots]
+            assert [s.scene for s in read.shots] == [s.scene for s in story.shots]
+
+
+def test_a_script_with_its_cast_tells_the_looks_in_every_prompt_with_a_name() -> None:
+    story = sample_story(4, heroes=2)
+    read = parse_story(story_script(story, cast=True), "story.yaml", None)
+    assert {c.name for c in read.cast} == set(story.names)
+    shot = next(s for s, told in zip(read.shots, story.shots, strict=True) if told.style == "brief")
+    assert len(shot.full_prompt) > len(shot.prompt) + 20
+
+
+@pytest.mark.parametrize("heroes", [1, 2])
+def test_the_first_shot_of_a_hero_tells_the_looks_and_later_ones_do_not(heroes: int) -> None:
+    for seed in SEEDS:
+        story = sample_story(seed, heroes=heroes)
+        seen: set[str] = set()
+        for shot in story.shots:
+            names = {actor.name for actor in shot.spec.actors}
+            assert shot.style == ("full" if names - seen else shot.style)
+            if names <= seen:
+                assert shot.style in (("name", "hero") if heroes == 1 else ("brief",))
+            else:
+                assert shot.spec.shot_type != "close-up"
+            seen |= names
+        assert seen == set(story.names)
+
+
+def test_stories_and_groups_follow_from_their_seeds() -> None:
+    assert sample_story(3) == sample_story(3)
+    assert sample_story(3) != sample_story(4)
+    assert sample_group(3) == sample_group(3)
+    assert sample_group(3) != sample_group(4)
+    assert sample_shot(3, "train") != sample_shot(3, "test")
+
+
+def test_nothing_of_a_test_story_was_in_training() -> None:
+    for seed in SEEDS:
+        story, group = sample_story(seed, heroes=2), sample_group(seed)
+        assert {split_of(hero) for hero in story.heroes} == {"test"}
+        assert {split_of(hero) for hero in group.heroes} == {"train"}
+        assert {shot.spec.place.layout % 2 for shot in story.shots} == {1}
+        assert {clip.spec.place.layout % 2 for clip in group.clips} == {0}
+
+
+def test_the_heroes_of_a_story_are_not_alike() -> None:
+    for seed in SEEDS:
+        one, two = sample_story(seed, heroes=2).heroes
+        assert one.species != two.species
+        assert one.colour != two.colour
+
+
+def test_a_shot_without_a_cut_goes_on_where_the_last_one_ended() -> None:
+    stories = [sample_story(seed, num_frames=17, fps=16) for seed in SEEDS]
+    pairs = [(a, b) for story in stories for a, b in pairwise(story.shots) if not b.cut]
+    assert len(pairs) > 5
+    for before, after in pairs:
+        assert after.spec == before.spec.continued(1.0)
+        assert after.scene == before.scene
+
+
+def test_scenes_keep_their_place_time_and_weather() -> None:
+    for seed in SEEDS:
+        for a, b in pairwise(sample_story(seed, shots=12, heroes=2).shots):
+            if a.scene == b.scene:
+                assert (a.spec.place, a.spec.time, a.spec.weather) == (b.spec.place, b.spec.time, b.spec.weather)
+
+
+@pytest.mark.parametrize("shots", [2, 5, 8, 20])
+def test_stories_have_the_length_that_was_asked_for(shots: int) -> None:
+    assert len(sample_story(1, shots=shots, heroes=2).shots) == shots
+
+
+def test_the_truth_of_a_story_says_what_the_prompts_tell() -> None:
+    truth = json.loads(json.dumps(story_truth(sample_story(2, heroes=2))))
+    assert [h["split"] for h in truth["heroes"]] == ["test", "test"]
+    assert truth["shots"][0]["heroes"][0]["told"] == list(ATTRIBUTES)
+    assert truth["shots"][-1]["heroes"][0]["told"] == ["species"]
+
+
+def test_groups_share_heroes_and_every_clip_has_memory() -> None:
+    for seed in SEEDS:
+        group = sample_group(seed, clips=12)
+        assert len(group.clips) == 12
+        for index, clip in enumerate(group.clips):
+            assert clip.spec.place in group.places
+            assert {actor.hero for actor in clip.spec.actors} <= set(group.heroes)
+            wanted = {actor.name for actor in clip.spec.actors}
+            related = group.related(index)
+            assert related, "each cast is in at least two clips"
+            assert index not in related
+            assert all(wanted <= {a.name for a in group.clips[i].spec.actors} for i in related)
+            if len(group.heroes) == 2:
+                assert clip.style in ("full", "look", "brief")
+
+
+def test_half_of_the_captions_of_groups_leave_the_looks_to_memory() -> None:
+    styles = [clip.style for seed in range(60) for clip in sample_group(seed).clips]
+    short = sum(style in ("brief", "name", "hero") for style in styles) / len(styles)
+    assert 0.5 < short < 0.7
+
+
+def test_sampling_and_scripts_do_not_import_torch() -> None:
+    code = (
+        "import sys; from storymem.worlds.storyland import sample_story, story_script, story_truth, caption;"
+        "s = sample_story(1); story_script(s); story_truth(s); sys.exit(3 if 'torch' in sys.modules else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
