@@ -12,6 +12,7 @@ from filming import Studio, of
 from procedural import ProceduralMaker, tools
 
 from storymem.errors import FilmDamagedError, FilmError, ModelError
+from storymem.film import storage
 from storymem.film.director import Director
 from storymem.film.events import (
     Event,
@@ -152,6 +153,24 @@ def test_ending_the_loop_early_is_safe(studio: Studio, finished_folder: Path) ->
     events = studio.generate()
     assert [event.shot_id for event in of(events, ShotReused)] == ["01-01"]
     assert content(studio.folder) == content(finished_folder)
+
+
+def test_a_take_found_again_is_on_the_disk_before_film_json_names_it(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever renamed it may have been killed before the name was on the disk."""
+    with studio.begin() as film:
+        for event in Director(film, studio.tools).generate():
+            if isinstance(event, KeyframesChosen):
+                break
+    order: list[str] = []
+    sync, replace_file = storage.sync_folder, storage.replace_file
+    monkeypatch.setattr("storymem.film.takes.sync_folder", lambda path: (order.append(path.name), sync(path)))
+    monkeypatch.setattr(
+        "storymem.film.project.replace_file", lambda path, data: (order.append(path.name), replace_file(path, data))
+    )
+    studio.generate()
+    assert order[:2] == ["01-01", "film.json"]
 
 
 @pytest.mark.parametrize("name", ["take.json", "frames.safetensors", "master.mkv", "keyframes/00.png"])
