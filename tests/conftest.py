@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+# Tests run side by side (pytest -n): threads that fight for the same cores make torch ten times slower than one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

@@ -252,3 +252,24 @@ def test_bfloat16_stays_close_to_float32(checkpoint: Path, pipe: StoryMemPipelin
     a, b = shot(half, memory=[frame(1)]), shot(full, memory=[frame(1)])
     assert a.latents.dtype == torch.float32
     assert difference(a.latents, b.latents) < 0.1
+
+
+def test_diffusers_caching_hooks_work_with_both_guidance_branches(pipe: StoryMemPipeline) -> None:
+    """A cache that never finds two steps alike changes nothing; one that always does, does."""
+    from diffusers import FirstBlockCacheConfig
+
+    sampling = dataclasses.replace(SMALL, num_inference_steps=6)
+
+    def cached(threshold: float) -> torch.Tensor:
+        experts = (pipe.transformer, pipe.transformer_2)
+        for expert in experts:
+            expert.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+        try:
+            return shot(pipe, sampling=sampling, memory=[frame(1)]).latents
+        finally:
+            for expert in experts:
+                expert.disable_cache()
+
+    plain = shot(pipe, sampling=sampling, memory=[frame(1)]).latents
+    assert torch.equal(cached(1e-9), plain)
+    assert difference(cached(1e9), plain) > 1e-3

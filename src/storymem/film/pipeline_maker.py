@@ -232,7 +232,7 @@ def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
         SettingsError: the device or the attention backend is not here.
     """
     from storymem.models.checkpoints import load_components
-    from storymem.models.lora import add_adapter, load_lora, merge_lora
+    from storymem.models.lora import apply_lora, load_lora
     from storymem.pipeline import StoryMemPipeline
 
     device, dtype = runtime.resolve()
@@ -245,11 +245,7 @@ def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
             change = getattr(pair, name)
             if transformer is None or change is None:
                 continue
-            # Quantized weights cannot be added to; an adapter beside them can stay exact.
-            if any(hasattr(parameter, "quant_type") for parameter in transformer.parameters()):
-                add_adapter(transformer, change, f"lora_{number}", lora.weight)
-            else:
-                merge_lora(transformer, change, lora.weight)
+            apply_lora(transformer, change, name=f"lora_{number}", weight=lora.weight)
     pipeline = StoryMemPipeline.from_components(parts)
     pipeline.set_progress_bar_config(disable=True)
     if runtime.attention is not None:

@@ -56,13 +56,13 @@ class Components:
 
 
 def load_components(
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     *,
-    transformer: Path | None = None,
-    transformer_2: Path | None = None,
-    vae: Path | None = None,
-    text_encoder: Path | None = None,
-    tokenizer: Path | None = None,
+    transformer: str | Path | None = None,
+    transformer_2: str | Path | None = None,
+    vae: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    tokenizer: str | Path | None = None,
     dtype: torch.dtype | None = None,
     vae_dtype: torch.dtype | None = torch.float32,
     device: torch.device | str = "cpu",
@@ -95,7 +95,11 @@ def load_components(
     """
     given = {"transformer": transformer, "transformer_2": transformer_2, "vae": vae}
     given |= {"text_encoder": text_encoder, "tokenizer": tokenizer}
-    model = find_model(folder, files={name: path for name, path in given.items() if path is not None}, only=only)
+    model = find_model(
+        None if folder is None else Path(folder),
+        files={name: Path(path) for name, path in given.items() if path is not None},
+        only=only,
+    )
     loaded: dict[str, Any] = {}
     files: dict[str, tuple[Path, ...]] = {}
     for name, part in model.parts.items():

@@ -97,7 +97,7 @@ class LoraPair:
 
 
 def load_lora(
-    path: Path, *, expert: Expert | None = None, alpha: float | None = None, rslora: bool | None = None
+    path: str | Path, *, expert: Expert | None = None, alpha: float | None = None, rslora: bool | None = None
 ) -> LoraPair:
     """Read a LoRA from a folder with a file per expert, or from one file.
 
@@ -116,7 +116,7 @@ def load_lora(
         ModelError: there is no such file, or the folder does not have one file for each expert.
         CheckpointError: a file has keys that belong to no LoRA of a Wan transformer; names them.
     """
-    found = find_lora(path, expert)
+    found = find_lora(Path(path), expert)
     if "high" in found and "low" in found:
         high, low = (_read(open_weights(found[name]), alpha=alpha, rslora=rslora) for name in ("high", "low"))
         return LoraPair(_single(high), _single(low))

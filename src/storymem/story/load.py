@@ -21,12 +21,13 @@ MAX_BYTES = 4 * 1024 * 1024
 _FORMS: dict[str, ScriptForm] = {".yaml": "yaml", ".yml": "yaml", ".json": "st-bench", ".json5": "st-bench"}
 
 
-def load_story(path: Path) -> Story:
+def load_story(path: str | Path) -> Story:
     """Read the script at `path`: ``.json`` and ``.json5`` in the form of ST-Bench, ``.yaml`` and ``.yml`` in our own.
 
     Raises:
         ScriptError: with every mistake in the script, or the reason why it cannot be read.
     """
+    path = Path(path)
     if path.suffix.lower() not in _FORMS:
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise _refused(path, f"{ending}; the name of a script ends in {', '.join(_FORMS)}")
