@@ -32,7 +32,7 @@ def test_heroes_of_different_seeds_do_not_meet() -> None:
     assert len(heroes) - len(set(heroes)) <= 1
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_a_sampled_hero_belongs_to_its_split_and_follows_from_the_seed(split: str) -> None:
     for seed in range(200):
         hero = sample_hero(Random(seed), split)  # type: ignore[arg-type]

@@ -71,8 +71,9 @@ def test_nothing_of_a_test_story_was_in_training() -> None:
         story, group = sample_story(seed, heroes=2), sample_group(seed)
         assert {split_of(hero) for hero in story.heroes} == {"test"}
         assert {split_of(hero) for hero in group.heroes} == {"train"}
-        assert {shot.spec.place.layout % 2 for shot in story.shots} == {1}
-        assert {clip.spec.place.layout % 2 for clip in group.clips} == {0}
+        assert {split_of(hero) for hero in sample_group(seed, "validation").heroes} == {"validation"}
+        assert {shot.spec.place.layout % 4 for shot in story.shots} == {1}
+        assert {clip.spec.place.layout % 4 for clip in group.clips} == {0}
 
 
 def test_the_heroes_of_a_story_are_not_alike() -> None:

@@ -42,7 +42,6 @@ class HeadPlan:
         front: draws what lies on it, below the face: muzzle, facial disc.
         eyes: (half distance, y, size).
         snout: draws nose and mouth on the face; takes whether the mouth is open.
-        hat: where a hat sits: (x, y, scale).
     """
 
     outline: tuple[Point, ...]
@@ -50,7 +49,6 @@ class HeadPlan:
     front: Callable[[Sheet], None]
     eyes: tuple[float, float, float]
     snout: Callable[[Sheet, bool], None]
-    hat: tuple[float, float, float]
 
 
 # ---- muzzles and discs ----------------------------------------------------------------------------------------------
@@ -186,7 +184,6 @@ HEADS: dict[str, HeadPlan] = {
         _fox_cheeks,
         (35, -12, 1.0),
         _nosed(27, 13, 10),
-        (0, -54, 0.98),
     ),
     "bear": HeadPlan(
         ((0, -72), (58, -58), (86, -6), (74, 48), (0, 72)),
@@ -194,7 +191,6 @@ HEADS: dict[str, HeadPlan] = {
         _muzzle(40, 29, 36),
         (36, -10, 1.0),
         _nosed(24, 16, 11),
-        (0, -58, 1.0),
     ),
     "cat": HeadPlan(
         ((0, -64), (56, -54), (90, -2), (78, 46), (0, 68)),
@@ -202,7 +198,6 @@ HEADS: dict[str, HeadPlan] = {
         _muzzle(33, 22, 34),
         (38, -10, 1.06),
         _nosed(22, 9, 7, hexa("#f2788a"), whiskers=True),
-        (0, -52, 0.98),
     ),
     "rabbit": HeadPlan(
         ((0, -66), (52, -56), (80, -6), (82, 36), (50, 64), (0, 70)),
@@ -210,7 +205,6 @@ HEADS: dict[str, HeadPlan] = {
         _muzzle(38, 25, 38),
         (35, -10, 1.0),
         _rabbit_mouth,
-        (0, -54, 0.92),
     ),
     "frog": HeadPlan(
         ((0, -50), (50, -48), (92, -8), (94, 30), (56, 62), (0, 70)),
@@ -218,7 +212,6 @@ HEADS: dict[str, HeadPlan] = {
         _frog_chin,
         (44, -54, 1.0),
         _frog_mouth,
-        (0, -66, 0.74),
     ),
     "owl": HeadPlan(
         ((0, -68), (52, -62), (84, -30), (86, 24), (56, 60), (0, 70)),
@@ -226,7 +219,6 @@ HEADS: dict[str, HeadPlan] = {
         _owl_disc,
         (34, -6, 1.25),
         _beak(24, 13, 12),
-        (0, -56, 0.94),
     ),
     "mouse": HeadPlan(
         ((0, -58), (52, -50), (78, -4), (68, 42), (0, 70)),
@@ -234,7 +226,6 @@ HEADS: dict[str, HeadPlan] = {
         _muzzle(27, 21, 40),
         (31, -6, 0.96),
         _nosed(32, 11, 9, hexa("#f2788a"), wide=12, whiskers=True),
-        (0, -48, 0.82),
     ),
     "dog": HeadPlan(
         ((0, -68), (52, -60), (76, -14), (76, 34), (44, 68), (0, 74)),
@@ -242,7 +233,6 @@ HEADS: dict[str, HeadPlan] = {
         _muzzle(38, 32, 40),
         (32, -14, 1.0),
         _nosed(24, 18, 13, wide=18),
-        (0, -58, 0.94),
     ),
     "pig": HeadPlan(
         ((0, -66), (54, -56), (86, -6), (82, 42), (46, 66), (0, 70)),
@@ -250,7 +240,6 @@ HEADS: dict[str, HeadPlan] = {
         ears.none,
         (36, -16, 0.95),
         _pig_snout,
-        (0, -54, 0.94),
     ),
     "penguin": HeadPlan(
         ((0, -74), (52, -62), (78, -14), (78, 36), (48, 64), (0, 68)),
@@ -258,7 +247,6 @@ HEADS: dict[str, HeadPlan] = {
         _penguin_mask,
         (29, -12, 0.95),
         _beak(16, 18, 13),
-        (0, -60, 0.94),
     ),
 }
 

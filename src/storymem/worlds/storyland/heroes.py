@@ -21,6 +21,7 @@ __all__ = [
     "PATTERNS",
     "SPECIES",
     "TEST_SHARE",
+    "VALIDATION_SHARE",
     "Hero",
     "Split",
     "count_heroes",
@@ -30,7 +31,7 @@ __all__ = [
     "split_of",
 ]
 
-Split = Literal["train", "test"]
+Split = Literal["train", "validation", "test"]
 
 SPECIES = ("fox", "bear", "cat", "rabbit", "frog", "owl", "mouse", "dog", "pig", "penguin")
 BUILDS = ("little", "tall", "round")
@@ -54,8 +55,8 @@ ATTRIBUTES = (
 )
 """The names of everything that makes a hero's looks, in the order of `Hero`'s fields."""
 
-TEST_SHARE = 0.1
-"""The share of looks that belong to the test split."""
+TEST_SHARE, VALIDATION_SHARE = 0.10, 0.03
+"""The shares of looks that training never sees: for benchmarks, and to watch training by."""
 
 # Names say nothing about looks: any hero may have any of them.
 NAMES = (
@@ -111,11 +112,15 @@ def split_of(hero: Hero) -> Split:
     """The split that a hero belongs to.
 
     SHA-256 of species, colour, pattern, hat and its colour, neckwear and its colour decides; a tenth of these
-    combinations is "test". So a hero of a test story differs from every hero of training in more than an accessory.
+    combinations is "test", three in a hundred are "validation". So a hero of a test story differs from every hero of
+    training in more than an accessory.
     """
     key = (hero.species, hero.colour, hero.pattern, hero.hat, hero.hat_colour, hero.neckwear, hero.neckwear_colour)
     digest = hashlib.sha256("|".join(map(str, key)).encode()).digest()
-    return "test" if int.from_bytes(digest[:8], "big") < TEST_SHARE * 2**64 else "train"
+    share = int.from_bytes(digest[:8], "big") / 2**64
+    if share < TEST_SHARE:
+        return "test"
+    return "validation" if share < TEST_SHARE + VALIDATION_SHARE else "train"
 
 
 def sample_hero(rng: Random, split: Split = "train") -> Hero:

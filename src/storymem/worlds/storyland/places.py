@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from storymem.worlds.storyland.heroes import Split
+
 __all__ = ["PLACES", "TIMES", "WEATHERS", "Light", "Place", "PlaceKind", "light_for", "sample_place"]
 
 RGB = tuple[float, float, float]
@@ -87,9 +89,12 @@ class Place:
         assert self.kind in PLACES, self.kind
 
 
-def sample_place(rng: Random, split: str = "train", kind: str | None = None) -> Place:
-    """A place by lot; layouts of the test split have odd seeds, those of training even ones."""
-    return Place(kind or rng.choice(tuple(PLACES)), 2 * rng.randrange(2**30) + (split == "test"))
+_LAYOUTS = {"train": 0, "test": 1, "validation": 2}
+
+
+def sample_place(rng: Random, split: Split = "train", kind: str | None = None) -> Place:
+    """A place by lot; the seed of its layout, modulo 4, says the split: 0 training, 1 test, 2 validation."""
+    return Place(kind or rng.choice(tuple(PLACES)), 4 * rng.randrange(2**29) + _LAYOUTS[split])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,9 @@ def light_for(kind: str, time: str, weather: str) -> Light:
         scene, hero = _ROOM["noon" if place.timeless else time]
         return Light(top, bottom, scene, hero, bottom, 0.0, 0.0)
     grey, dark, far, near = _GREY[weather]
+    if time == "night":  # it is dark enough
+        dark = (1 + dark) / 2
     tone = {"night": 0.20, "evening": 0.66}.get(time, 0.80)
     overcast: RGB = (tone * 0.95, tone * 0.99, tone * 1.06)
     top, bottom = _mix(top, overcast, grey), _mix(bottom, _times(overcast, 1.08), grey)
-    return Light(top, bottom, _times(scene, dark), _times(hero, (1 + dark) / 2), bottom, far, near)
+    return Light(top, bottom, _times(scene, dark), _times(hero, (3 + dark) / 4), bottom, far, near)
