@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import toys
+
 from storymem.training.run import train
 
 

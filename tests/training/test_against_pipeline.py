@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from toys import CHECKPOINT
+
 from storymem.conditioning.codec import LatentCodec
 from storymem.models.checkpoints import load_components
 from storymem.pipeline import StoryMemPipeline
@@ -19,7 +21,6 @@ from storymem.training.plan import BatchPlan, MemorySlot, SamplePlan
 from storymem.training.sections import AugmentSection, DataSection
 from storymem.training.store import ClipStore
 from storymem.training.text import PromptCache, embed_tokens, tokenize
-from toys import CHECKPOINT
 
 SIZE, FRAMES = 32, 9
 
@@ -44,6 +45,9 @@ class TwoClips:
 
     def group(self, index: int) -> list[Clip]:
         return self.clips
+
+    def related(self, index: int, clip: int) -> list[int]:
+        return [1 - clip]
 
     def captions(self, count: int) -> list[str]:
         return ["clip 0", "clip 1"]
@@ -103,13 +107,11 @@ def test_the_transformer_sees_the_same(pipe: StoryMemPipeline, num_known: int, n
     states = transformer_input(noise, conditions, 36, torch.float32)
     prompts = PromptCache(pipe.tokenizer, pipe.text_encoder, "cpu")
     with torch.no_grad():
-        Denoiser(pipe.transformer)(
-            states, torch.tensor([999.0]), prompts(batch.prompts), None, conditions[0].positions
-        )
+        Denoiser(pipe.transformer)(states, torch.tensor([999.0]), prompts(batch.prompts), None, conditions[0].positions)
     handle.remove()
 
     ours, theirs = trained[0], sampled[0]
-    # The condition was encoded in a batch here and alone there, which may round otherwise; the rest is the same bit for bit.
+    # The condition was encoded in a batch here, alone there, which may round otherwise; the rest is the same bits.
     torch.testing.assert_close(ours["hidden_states"], theirs["hidden_states"], atol=2e-5, rtol=1e-5)
     assert torch.equal(ours["hidden_states"][:, :20], theirs["hidden_states"][:, :20])
     assert torch.equal(ours["encoder_hidden_states"], theirs["encoder_hidden_states"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from storymem.errors import SettingsError
 from storymem.training.config import MemoryStage, load_config, parse_config
 
@@ -25,7 +26,9 @@ def test_every_mistake_is_told_in_a_line() -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
     assert any(line.startswith("a.yaml: batch_siz: there is no such setting here; known are") for line in lines)
-    assert any(line.startswith("a.yaml: lora.alfa: there is no such setting here; known are rank, alpha") for line in lines)
+    assert any(
+        line.startswith("a.yaml: lora.alfa: there is no such setting here; known are rank, alpha") for line in lines
+    )
     assert any(line.startswith("a.yaml: lora.rank: is 0; input should be greater than or equal to 1") for line in lines)
     assert any(line.startswith("a.yaml: optimizer.schedule: is 'sine'; input should be") for line in lines)
 
@@ -65,7 +68,7 @@ def test_values_can_be_set_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="none.yaml: cannot be read"):
+    with pytest.raises(SettingsError, match=r"none\.yaml: cannot be read"):
         load_config(tmp_path / "none.yaml")
 
 

@@ -15,12 +15,15 @@ SCRIPT = Path(__file__).with_name("distributed.py")
 SETTINGS = ("steps=3", "accumulate=2", "batch_size=8", "expert=low", "ema.decay=0.9")
 
 
-def run(output: Path, processes: int, *overrides: str) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+def run(output: Path, processes: int, *overrides: str) -> str:
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     command = [sys.executable, *launcher, str(SCRIPT), str(toys.CHECKPOINT), str(output), *SETTINGS, *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +47,13 @@ def compare(ours: Path, theirs: Path) -> None:
 
 @pytest.mark.slow
 def test_copies_of_the_model(alone: Path, tmp_path: Path) -> None:
-    run(tmp_path, 2)
+    assert "sharded False" in run(tmp_path, 2)
     compare(tmp_path, alone)
 
 
 @pytest.mark.slow
 def test_a_sharded_model(alone: Path, tmp_path: Path) -> None:
-    run(tmp_path / "whole", 2, "runtime.fsdp=true")
+    assert "sharded True" in run(tmp_path / "whole", 2, "runtime.fsdp=true")
     compare(tmp_path / "whole", alone)
     # Its checkpoints are whole: two processes write what one goes on from.
     run(tmp_path / "parts", 2, "runtime.fsdp=true", "steps=2")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from storymem.conditioning.condition import build_condition
 from storymem.conditioning.layout import VideoLayout
 from storymem.training.objective import (

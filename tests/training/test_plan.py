@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from storymem.errors import SettingsError
 from storymem.training.plan import GroupTable, plan_batch, plan_memory
 from storymem.training.sections import AugmentSection, ConditioningSection
@@ -35,18 +37,27 @@ def test_processes_share_out_what_one_would_draw(world_size: int) -> None:
 def test_memory_is_of_other_clips_and_stands_in_runs() -> None:
     for number in range(200):
         rng = np.random.default_rng(number)
-        slots = plan_memory(rng, TABLE, 5, 2, 8, 0.5)
+        slots = plan_memory(rng, TABLE, 1, 2, 8, 0.5)
         assert len(slots) == len({(slot.clip, slot.keyframe) for slot in slots}) == 8
         assert 2 not in {slot.clip for slot in slots}
         clips = [slot.clip for slot in slots]
-        assert len([1 for a, b in zip(clips, clips[1:], strict=False) if a != b]) == len(set(clips)) - 1
+        assert len([1 for a, b in pairwise(clips) if a != b]) == len(set(clips)) - 1
         for clip in set(clips):
             keyframes = [slot.keyframe for slot in slots if slot.clip == clip]
             assert keyframes == sorted(keyframes)
 
 
+def test_a_keyframe_of_a_related_clip_comes_first() -> None:
+    table = GroupTable((8,), (6,), 3, 0, related=lambda group, clip: [(clip + 2) % 6] if group == 8 else [])
+    alone = {plan_memory(np.random.default_rng(n), table, 0, 1, 1, 0.0)[0].clip for n in range(50)}
+    assert alone == {3}
+    four = [{slot.clip for slot in plan_memory(np.random.default_rng(n), table, 0, 1, 4, 0.0)} for n in range(50)]
+    assert all(3 in clips for clips in four)
+    assert set().union(*four) == {0, 2, 3, 4, 5}
+
+
 def test_memory_is_augmented_as_often_as_asked() -> None:
-    slots = [s for n in range(400) for s in plan_memory(np.random.default_rng(n), TABLE, 5, 0, 6, 0.25)]
+    slots = [s for n in range(400) for s in plan_memory(np.random.default_rng(n), TABLE, 1, 0, 6, 0.25)]
     assert sum(slot.variant > 0 for slot in slots) / len(slots) == pytest.approx(0.25, abs=0.03)
     assert {slot.variant for slot in slots} == {0, 1, 2}
 
@@ -79,12 +90,14 @@ def test_stratified_levels_cover_every_stratum() -> None:
 
 
 def test_noise_differs_between_samples_and_steps() -> None:
-    seeds = [s.noise_seed for step in range(50) for s in plan_batch(0, step, 0, table=TABLE, config=CONFIG, batch=4).samples]
+    seeds = [
+        s.noise_seed for step in range(50) for s in plan_batch(0, step, 0, table=TABLE, config=CONFIG, batch=4).samples
+    ]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_too_small_groups_and_uneven_shares_are_refused() -> None:
-    with pytest.raises(SettingsError, match="no group of related clips has 13 keyframes.*the largest has 12"):
+    with pytest.raises(SettingsError, match=r"no group of related clips has 13 keyframes.*the largest has 12"):
         TABLE.with_memory(13)
     with pytest.raises(SettingsError, match="8 clips at a time cannot be shared out among 3 processes"):
         plan_batch(0, 0, 0, table=TABLE, config=CONFIG, batch=8, world_size=3)

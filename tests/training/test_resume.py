@@ -12,6 +12,7 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
+
 from storymem.errors import CheckpointError, SettingsError
 from storymem.training.run import train
 
@@ -64,7 +65,9 @@ def test_a_base_run_resumes_bit_for_bit_with_its_text_encoder(small_model: Path,
     vae = small_model.parents[1] / "vae" / "vae"
     train(toys.stage(toys.BASE, tmp_path / "whole", f"vae={vae}", "optimizer.schedule=cosine"))
     with pytest.raises(Stopped):
-        train(toys.stage(toys.BASE, tmp_path / "parts", f"vae={vae}", "optimizer.schedule=cosine"), on_record=stop_at(3))
+        train(
+            toys.stage(toys.BASE, tmp_path / "parts", f"vae={vae}", "optimizer.schedule=cosine"), on_record=stop_at(3)
+        )
     train(toys.stage(toys.BASE, tmp_path / "parts", f"vae={vae}", "optimizer.schedule=cosine"))
     assert toys.losses(tmp_path / "parts") == toys.losses(tmp_path / "whole")
     same_files(tmp_path / "whole" / "model", tmp_path / "parts" / "model")

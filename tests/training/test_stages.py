@@ -8,6 +8,7 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
+
 from storymem.errors import ModelError, SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.models.lora import add_adapter, load_lora, merge_lora
@@ -114,7 +115,8 @@ def test_the_lora_of_the_reference_checkpoint_reads_back(tmp_path: Path) -> None
         assert lora.rslora
         assert {layer.alpha for layer in lora.layers.values()} == {6.0}
         base, adapted, merged = (
-            getattr(load_components(toys.CHECKPOINT, dtype=torch.float32, only=[component]), component) for _ in range(3)
+            getattr(load_components(toys.CHECKPOINT, dtype=torch.float32, only=[component]), component)
+            for _ in range(3)
         )
         add_adapter(adapted, lora, "memory")
         merge_lora(merged, lora)
@@ -149,7 +151,9 @@ def test_the_adapter_in_training_computes_what_is_saved(tmp_path: Path) -> None:
 
 def test_one_expert_alone_can_be_trained(tmp_path: Path) -> None:
     train(toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=low", "steps=1"))
-    assert [path.name for path in sorted((tmp_path / "lora").glob("*.safetensors"))] == ["backbone_low_noise.safetensors"]
+    assert [path.name for path in sorted((tmp_path / "lora").glob("*.safetensors"))] == [
+        "backbone_low_noise.safetensors"
+    ]
 
 
 def test_the_frozen_base_can_be_bfloat16(tmp_path: Path) -> None:
@@ -170,8 +174,9 @@ def test_all_weights_can_be_trained(small_model: Path, tmp_path: Path) -> None:
 
 def test_only_the_lora_changes(tmp_path: Path) -> None:
     from accelerate import Accelerator
-    from storymem.training.loop import train_task
+
     from storymem.training.log import RunLog
+    from storymem.training.loop import train_task
     from storymem.training.stages import _MemoryRun
 
     config = toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=high", "steps=2")
@@ -187,6 +192,7 @@ def test_only_the_lora_changes(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_told(small_model: Path, tmp_path: Path) -> None:
+    many = "conditioning={max_memory: 9, drop_memory: 0}"
     with pytest.raises(SettingsError, match="has one expert"):
         train(toys.stage(toys.MEMORY, tmp_path / "a", f"model={small_model}", "expert=low"))
     with pytest.raises(ModelError, match="no such folder"):
@@ -196,7 +202,6 @@ def test_mistakes_are_told(small_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="squares do not know colour"):
         train(toys.stage(toys.MEMORY, tmp_path / "d", f"model={small_model}", "data.options={colour: 1}"))
     with pytest.raises(SettingsError, match="no group of related clips has"):
-        big = "conditioning={max_memory: 9, drop_memory: 0}"
-        train(toys.stage(toys.MEMORY, tmp_path / "e", f"model={small_model}", big, "steps=30"))
+        train(toys.stage(toys.MEMORY, tmp_path / "e", f"model={small_model}", many, "steps=30"))
     with pytest.raises(SettingsError, match="start several with torchrun"):
         train(toys.stage(toys.MEMORY, tmp_path / "f", f"model={small_model}", "runtime.fsdp=true"))

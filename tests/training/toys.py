@@ -57,6 +57,9 @@ class Squares:
             out.append(Clip(frames, (f"A {colour} square at {place}.", f"The square at {place}.")))
         return out
 
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        return [other for other in range(self.clips) if other != clip]
+
     def captions(self, count: int) -> Sequence[str]:
         every = [f"A {colour} square at {place}." for colour in COLOURS for place in PLACES]
         return [*every, *(f"The square at {place}." for place in PLACES)][:count]

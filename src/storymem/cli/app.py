@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from storymem.cli import doctor, film, memory, models, script
+from storymem.cli import data, doctor, film, memory, models, script, train
 from storymem.errors import StoryMemError
 
 __all__ = ["app", "run"]
@@ -45,6 +45,8 @@ film.register(app)
 app.add_typer(memory.app, name="memory")
 app.add_typer(script.app, name="script")
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+train.register(app)
 doctor.register(app)
 
 

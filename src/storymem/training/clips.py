@@ -46,6 +46,9 @@ class ClipSource(Protocol):
     def group(self, index: int) -> Sequence[Clip]:
         """The clips of one group, all of the size and length that was asked for; at least two for memory training."""
 
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """The other clips of a group that show all that this one shows; its memory has a frame of one of them first."""
+
     def captions(self, count: int) -> Sequence[str]:
         """At least `count` typical captions if there are so many, without drawing anything: for the tokenizer."""
 

@@ -94,7 +94,7 @@ def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> 
             clip=clip,
             caption=0.0 if number % 2 == 0 else 1 - 1e-9,
             num_known=0,
-            memory=plan_memory(rng, table, table.sizes[position], clip, num_memory, 0.0),
+            memory=plan_memory(rng, table, position, clip, num_memory, 0.0),
             u=0.5,
             noise_seed=seed_of(seed, "held out noise", number),
         )
@@ -104,7 +104,7 @@ def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> 
             clip=stranger,
             caption=right.caption,
             num_known=0,
-            memory=plan_memory(rng, table, table.sizes[other], stranger, num_memory, 0.0),
+            memory=plan_memory(rng, table, other, stranger, num_memory, 0.0),
             u=0.5,
             noise_seed=right.noise_seed,
         )

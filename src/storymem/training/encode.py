@@ -68,7 +68,10 @@ class ResidentClip:
 
 
 class CaptionedSource(ClipSource, Protocol):
-    """A source that knows the captions of a group without drawing or reading its clips."""
+    """A source that knows names and captions of its clips without drawing or reading them."""
+
+    def group_ids(self, index: int) -> Sequence[str]:
+        """A name for each clip of a group, fit for file names, that stays when groups change."""
 
     def captions_of(self, index: int) -> Sequence[tuple[str, ...]]:
         """Captions of each clip of a group."""
@@ -86,6 +89,9 @@ class GroupLoader(Protocol):
 
     def size(self, index: int) -> int:
         """Clips of a group."""
+
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `ClipSource.related`."""
 
     def load(self, index: int) -> tuple[EncodedClip, ...]:
         """The clips of a group."""
@@ -145,6 +151,10 @@ class SourceLoader:
     def size(self, index: int) -> int:
         """See `GroupLoader.size`."""
         return self.source.size(index)
+
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `GroupLoader.related`."""
+        return self.source.related(index, clip)
 
     def load(self, index: int) -> tuple[ResidentClip, ...]:
         """See `GroupLoader.load`."""
@@ -220,6 +230,10 @@ class CachedLoader:
         """See `GroupLoader.size`."""
         return self.loader.size(index)
 
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `GroupLoader.related`."""
+        return self.loader.related(index, clip)
+
     def is_cached(self, index: int) -> bool:
         """Whether the files of a group are there."""
         return all(path.is_file() for path in self._paths(index))
@@ -237,7 +251,7 @@ class CachedLoader:
         )
 
     def _paths(self, index: int) -> list[Path]:
-        return [self.folder / f"{index:06d}-{number:02d}.safetensors" for number in range(self.size(index))]
+        return [self.folder / f"{name}.safetensors" for name in self.source.group_ids(index)]
 
     @staticmethod
     def _save(path: Path, tensors: dict[str, torch.Tensor]) -> None:

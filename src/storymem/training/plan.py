@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,12 +70,14 @@ class GroupTable:
         sizes: clips of each.
         keyframes: keyframes of each clip.
         variants: augmented versions of each keyframe, beside the clean one.
+        related: (number of a group, clip) → its other clips that show all that this one shows; None: all others do.
     """
 
     groups: Sequence[int]
     sizes: Sequence[int]
     keyframes: int
     variants: int
+    related: Callable[[int, int], Sequence[int]] | None = None
 
     def with_memory(self, num_memory: int) -> list[int]:
         """Positions of the groups whose other clips have enough keyframes.
@@ -94,19 +96,23 @@ class GroupTable:
 
 
 def plan_memory(
-    rng: np.random.Generator, table: GroupTable, size: int, clip: int, num_memory: int, augment: float
+    rng: np.random.Generator, table: GroupTable, position: int, clip: int, num_memory: int, augment: float
 ) -> tuple[MemorySlot, ...]:
-    """Random keyframes of a group's other clips.
+    """Random keyframes of a group's other clips; the first one chosen shows what the clip shows, if any does.
 
     As in a film's bank, clips stand in a random order and the frames of one clip stand together, 1 to 3 of them, oldest
     first; only when every clip has given so many does one give more.
     """
+    size = table.sizes[position]
+    related = set() if table.related is None else set(table.related(table.groups[position], clip))
     others = [other for other in rng.permutation(size).tolist() if other != clip]
+    first = next((other for other in others if other in related), None)
+    order = others if first is None else [first, *(other for other in others if other != first)]
     left = {other: rng.permutation(table.keyframes).tolist() for other in others}
     chosen: dict[int, list[int]] = {other: [] for other in others}
     missing = num_memory
     while missing:
-        for other in others:
+        for other in order:
             count = min(int(rng.integers(1, _RUN + 1)), missing, len(left[other]))
             chosen[other] += [left[other].pop() for _ in range(count)]
             missing -= count
@@ -177,7 +183,7 @@ def plan_batch(
                 clip=clip,
                 caption=None if own.random() < config.drop_prompt else float(own.random()),
                 num_known=known if kind < config.first_frame + config.motion_frames else 0,
-                memory=plan_memory(own, table, table.sizes[chosen], clip, num_memory, config.augment.probability),
+                memory=plan_memory(own, table, chosen, clip, num_memory, config.augment.probability),
                 u=float(min(max(u, 1e-9), 1 - 1e-9)),
                 noise_seed=seed_of(seed, "noise", step, part, index),
             )

@@ -43,7 +43,7 @@ def make_accelerator(stage: VaeStage | BaseStage | MemoryStage) -> Accelerator:
         SettingsError: the device is not there, or several processes were not started for `runtime.fsdp`.
     """
     from accelerate import Accelerator
-    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
     runtime = stage.runtime
     if runtime.device == "cuda" and not torch.cuda.is_available():
@@ -65,6 +65,10 @@ def make_accelerator(stage: VaeStage | BaseStage | MemoryStage) -> Accelerator:
     accelerator = Accelerator(cpu=runtime.device == "cpu", mixed_precision="no", fsdp_plugin=plugin)
     if runtime.fsdp and accelerator.num_processes < 2:
         raise SettingsError("runtime.fsdp shards a model over processes; start several with torchrun or switch it off.")
+    if plugin is not None and not accelerator.is_fsdp2:
+        # accelerate shards on accelerators only, and on the CPU would silently copy; there it is good for testing.
+        accelerator.state.fsdp_plugin = plugin
+        accelerator.state.distributed_type = DistributedType.FSDP
     per_part = stage.batch_size // stage.accumulate
     if per_part % accelerator.num_processes:
         raise SettingsError(

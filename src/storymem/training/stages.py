@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from storymem.training.log import RunLog
 
-__all__ = ["latent_folder", "make_loader", "open_data", "run_denoising", "run_vae"]
+__all__ = ["encode_footage", "latent_folder", "make_loader", "open_data", "run_denoising", "run_vae"]
 
 _STATISTICS_CLIPS = 256
 
@@ -152,6 +152,26 @@ def run_denoising(
         result.outputs.append(run.write())
     accelerator.wait_for_everyone()
     return result
+
+
+def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
+    """Write the latents that a stage needs of prepared footage, and for a memory stage the embeddings of its prompts.
+
+    Training does the same when it starts; done ahead, the machine with the accelerators need not decode video.
+
+    Returns:
+        The number of clips.
+
+    Raises:
+        SettingsError: the stage works on pixels, or on a world.
+    """
+    from storymem.training.run import make_accelerator
+
+    if isinstance(stage, VaeStage) or stage.data.folder is None:
+        raise SettingsError("latents are written for the stages base and memory, with data.folder.")
+    accelerator = make_accelerator(stage)
+    run = _BaseRun(stage, accelerator) if isinstance(stage, BaseStage) else _MemoryRun(stage, accelerator)
+    return sum(run.source.size(index) for index in range(len(run.source)))
 
 
 class _DenoisingRun:
@@ -301,6 +321,7 @@ class _MemoryRun(_DenoisingRun):
             from storymem.training.footage import FootageSource
 
             assert isinstance(self.source, FootageSource)
+            self.source.require_captions()
             if accelerator.is_main_process:
                 self.prompts.fill(["", *self.source.all_captions()])
             accelerator.wait_for_everyone()

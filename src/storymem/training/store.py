@@ -55,6 +55,9 @@ class Groups(Protocol[T_co]):
     def size(self, index: int) -> int:
         """Clips of a group."""
 
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `ClipSource.related`."""
+
     def load(self, index: int) -> tuple[T_co, ...]:
         """The clips of a group."""
 
@@ -107,7 +110,7 @@ class GroupStore(Generic[T]):
     def table_of(self, groups: Sequence[int]) -> GroupTable:
         """A table of these groups."""
         sizes = [self.loader.size(index) for index in groups]
-        return GroupTable(groups, sizes, self.config.keyframes_per_clip, self.config.variants)
+        return GroupTable(groups, sizes, self.config.keyframes_per_clip, self.config.variants, self.loader.related)
 
     def prepare(self, step: int) -> None:
         """Bring the window into memory, and forget what has left it."""

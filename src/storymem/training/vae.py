@@ -43,6 +43,10 @@ class PixelLoader:
         """See `Groups.size`."""
         return self.source.size(index)
 
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `Groups.related`."""
+        return self.source.related(index, clip)
+
     def load(self, index: int) -> tuple[torch.Tensor, ...]:
         """See `Groups.load`."""
         return tuple(

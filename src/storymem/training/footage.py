@@ -1,0 +1,224 @@
+"""A folder of prepared footage: one small video per clip, a line of JSON about each, captions to be filled in.
+
+::
+
+    FOLDER/
+      prepare.json      how it was made: size, frame rate, length
+      clips.jsonl       a clip per line: id, group, source, captions
+      clips/ID.mp4      its frames, at the size and rate of training
+      thumbnails/ID.png first, middle and last frame, to caption by
+      latents-.../      written by training, or by `storymem data prepare --encode CONFIG`
+      text-.../
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from storymem.errors import SettingsError
+from storymem.media import from_uint8, read_video, resize_frame
+from storymem.training.clips import Clip
+
+__all__ = ["FootageClip", "FootageSettings", "FootageSource", "read_clips", "read_settings", "write_clips"]
+
+
+_FILE_SAFE = re.compile(r"[A-Za-z0-9-]+")  # ids become file names
+
+
+@dataclass(frozen=True, slots=True)
+class FootageSettings:
+    """How clips were cut.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        num_frames: frames of a clip, 4k + 1.
+        fps: frames per second of a clip.
+    """
+
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+
+
+@dataclass(frozen=True, slots=True)
+class FootageClip:
+    """One clip.
+
+    Attributes:
+        id: file-name safe, made of the video's name, its content and the first frame.
+        group: number of the group of related clips.
+        source: the video's file name.
+        first_frame: of the video, where the clip begins.
+        last_frame: of the video, where it ends.
+        quality: mean score of its frames; None if none was asked for.
+        captions: texts that describe it, one of which is drawn in training; empty until somebody writes them.
+    """
+
+    id: str
+    group: int
+    source: str
+    first_frame: int
+    last_frame: int
+    quality: float | None
+    captions: tuple[str, ...] = ()
+
+
+def read_settings(folder: Path) -> FootageSettings:
+    """How the clips of a folder were cut.
+
+    Raises:
+        SettingsError: it is no folder of prepared footage.
+    """
+    path = folder / "prepare.json"
+    try:
+        return FootageSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error}); give a folder that `storymem data prepare` has made."
+        ) from error
+
+
+def read_clips(folder: Path) -> list[FootageClip]:
+    """The clips of a folder.
+
+    Raises:
+        SettingsError: a line of ``clips.jsonl`` is not as it should be; names it.
+    """
+    path = folder / "clips.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error}); give a folder that `storymem data prepare` has made."
+        ) from error
+    clips = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            texts: Any = values.pop("captions")
+            clip = FootageClip(**values)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise SettingsError(f"{path}:{number}: is not a clip ({error}); put the line back as it was.") from error
+        if not _FILE_SAFE.fullmatch(str(clip.id)):
+            raise SettingsError(f"{path}:{number}: the id {clip.id!r} is none of ours; put the line back as it was.")
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise SettingsError(f'{path}:{number}: captions must be a list of texts, such as ["A fox runs."].')
+        clips.append(replace(clip, captions=tuple(texts)))
+    return clips
+
+
+def write_clips(folder: Path, clips: Iterable[FootageClip]) -> None:
+    """Write ``clips.jsonl``, whole or not at all."""
+    from storymem.film.storage import replace_file
+
+    lines = (json.dumps({**asdict(clip), "captions": list(clip.captions)}, ensure_ascii=False) for clip in clips)
+    replace_file(folder / "clips.jsonl", "".join(line + "\n" for line in lines).encode())
+
+
+class FootageSource:
+    """Prepared footage as groups of clips; groups are numbered anew, from 0, in their order.
+
+    Args:
+        folder: from `storymem data prepare`.
+        width: pixels; another size than the clips' is scaled to cover and cut to its centre.
+        height: pixels.
+        num_frames: frames of a clip, at most as many as were cut; the first of them are taken.
+
+    Raises:
+        SettingsError: it is no such folder, it is empty, or its clips are too short.
+    """
+
+    def __init__(self, folder: Path, width: int, height: int, num_frames: int) -> None:
+        self.folder = folder
+        self.width, self.height, self.num_frames = width, height, num_frames
+        settings = read_settings(folder)
+        if num_frames > settings.num_frames:
+            raise SettingsError(
+                f"{folder}: its clips have {settings.num_frames} frames, but data.num_frames is {num_frames}: lower "
+                "it, or prepare the footage again."
+            )
+        groups: dict[int, list[FootageClip]] = {}
+        for clip in read_clips(folder):
+            groups.setdefault(clip.group, []).append(clip)
+        if not groups:
+            raise SettingsError(f"{folder / 'clips.jsonl'}: has no clips; prepare footage with longer or better shots.")
+        self.groups = [groups[number] for number in sorted(groups)]
+
+    @property
+    def identity(self) -> str:
+        """See `ClipSource.identity`."""
+        ids = "/".join(clip.id for group in self.groups for clip in group)
+        return hashlib.sha256(f"{ids}/{self.width}/{self.height}/{self.num_frames}".encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def size(self, index: int) -> int:
+        """See `ClipSource.size`."""
+        return len(self.groups[index])
+
+    def group_ids(self, index: int) -> tuple[str, ...]:
+        """See `CaptionedSource.group_ids`."""
+        return tuple(clip.id for clip in self.groups[index])
+
+    def group(self, index: int) -> Sequence[Clip]:
+        """See `ClipSource.group`."""
+        return [Clip(self._frames(clip), clip.captions) for clip in self.groups[index]]
+
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `ClipSource.related`; of footage it is not known who is in a clip, so all others are."""
+        return [other for other in range(self.size(index)) if other != clip]
+
+    def captions(self, count: int) -> Sequence[str]:
+        """See `ClipSource.captions`."""
+        return self.all_captions()[:count]
+
+    def captions_of(self, index: int) -> Sequence[tuple[str, ...]]:
+        """See `CaptionedSource.captions_of`."""
+        return [clip.captions for clip in self.groups[index]]
+
+    def all_captions(self) -> list[str]:
+        """Every caption, once."""
+        return list(dict.fromkeys(text for group in self.groups for clip in group for text in clip.captions))
+
+    def require_captions(self) -> None:
+        """Refuse to train on clips that nobody has described.
+
+        Raises:
+            SettingsError: how many lack a caption, and which is the first.
+        """
+        lacking = [clip.id for group in self.groups for clip in group if not clip.captions]
+        if lacking:
+            count = sum(map(len, self.groups))
+            raise SettingsError(
+                f"{self.folder / 'clips.jsonl'}: {len(lacking)} of {count} clips have no caption (the first is "
+                f"{lacking[0]}): fill them in (thumbnails/ shows the clips), or remove their lines."
+            )
+
+    def _frames(self, clip: FootageClip) -> torch.Tensor:
+        """``[3, F, H, W]``."""
+        import numpy as np
+
+        frames = []
+        for picture in read_video(self.folder / "clips" / f"{clip.id}.mp4"):
+            frames.append(resize_frame(from_uint8(picture), self.width, self.height))
+            if len(frames) == self.num_frames:
+                break
+        if len(frames) < self.num_frames:
+            raise SettingsError(
+                f"{self.folder / 'clips' / clip.id}.mp4: has {len(frames)} frames instead of {self.num_frames}: "
+                "prepare the footage again."
+            )
+        return torch.from_numpy(np.stack(frames, axis=1))

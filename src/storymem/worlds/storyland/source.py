@@ -1,0 +1,112 @@
+"""Storyland as a source of training clips: every group of the world has a number, and is drawn when it is asked for."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storymem.errors import SettingsError
+from storymem.worlds.storyland.captions import caption
+from storymem.worlds.storyland.rendering import render
+from storymem.worlds.storyland.stories import Group, sample_group
+
+if TYPE_CHECKING:
+    from storymem.training.clips import Clip
+
+__all__ = ["StorylandOptions", "StorylandSource"]
+
+
+class StorylandOptions(BaseModel):
+    """What `data.options` can say of storyland.
+
+    Attributes:
+        split: heroes and layouts to draw from.
+        groups: how many there are; drawn when needed, so the number costs nothing.
+        clips: in a group.
+        two_heroes: share of groups with two heroes.
+        phrasings: captions per clip, which say the same in other words.
+        device: where pictures are drawn, in torch's words.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    split: Literal["train", "test"] = "train"
+    groups: int = Field(default=1_000_000, ge=1)
+    clips: int = Field(default=8, ge=2)
+    two_heroes: float = Field(default=0.4, ge=0, le=1)
+    phrasings: int = Field(default=2, ge=1)
+    device: str = "cpu"
+
+
+class StorylandSource:
+    """A `storymem.training.clips.ClipSource`.
+
+    Args:
+        width: pixels, a multiple of 16.
+        height: pixels, a multiple of 16.
+        num_frames: of a clip.
+        options: see `StorylandOptions`.
+
+    Raises:
+        SettingsError: an option is unknown or out of range.
+    """
+
+    def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
+        self.width, self.height, self.num_frames = width, height, num_frames
+        try:
+            self.options = StorylandOptions.model_validate(dict(options))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(str(part) for part in problem["loc"])
+            known = ", ".join(StorylandOptions.model_fields)
+            raise SettingsError(f"data.options.{name}: {problem['msg']} (storyland knows {known}).") from None
+        self._groups: OrderedDict[int, Group] = OrderedDict()
+
+    @property
+    def identity(self) -> str:
+        """See `ClipSource.identity`."""
+        return f"storyland/{self.options.model_dump_json()}/{self.width}x{self.height}x{self.num_frames}"
+
+    def __len__(self) -> int:
+        return self.options.groups
+
+    def size(self, index: int) -> int:
+        """See `ClipSource.size`."""
+        return self.options.clips
+
+    def related(self, index: int, clip: int) -> Sequence[int]:
+        """See `ClipSource.related`: the clips that show every hero of this one."""
+        return self._group(index).related(clip)
+
+    def group(self, index: int) -> Sequence[Clip]:
+        """See `ClipSource.group`."""
+        from storymem.training.clips import Clip
+
+        clips = self._group(index).clips
+        pixels = render(
+            [clip.spec for clip in clips], self.num_frames, self.height, self.width, device=self.options.device
+        )
+        return [
+            Clip(
+                frames,
+                (clip.caption, *(caption(clip.spec, clip.style, seed=n) for n in range(1, self.options.phrasings))),
+            )
+            for frames, clip in zip(pixels, clips, strict=True)
+        ]
+
+    def captions(self, count: int) -> Sequence[str]:
+        """See `ClipSource.captions`."""
+        groups = -(-count // self.options.clips)
+        return [clip.caption for index in range(groups) for clip in self._group(index).clips][:count]
+
+    def _group(self, index: int) -> Group:
+        if index not in self._groups:
+            options = self.options
+            self._groups[index] = sample_group(index, options.split, clips=options.clips, two_heroes=options.two_heroes)
+            while len(self._groups) > 4096:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(index)
+        return self._groups[index]
