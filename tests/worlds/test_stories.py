@@ -10,6 +10,7 @@ import pytest
 from storymem.story import parse_story
 from storymem.worlds.storyland import (
     ATTRIBUTES,
+    ground_truth,
     sample_group,
     sample_shot,
     sample_story,
@@ -54,6 +55,8 @@ def test_the_first_shot_of_a_hero_tells_the_looks_and_later_ones_do_not(heroes: 
                 assert shot.style in (("name", "hero") if heroes == 1 else ("brief",))
             else:
                 assert shot.spec.shot_type != "close-up"
+                for hero in ground_truth(shot.spec)["heroes"]:
+                    assert hero["visible"] == list(ATTRIBUTES)
             seen |= names
         assert seen == set(story.names)
 

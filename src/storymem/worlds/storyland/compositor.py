@@ -26,7 +26,7 @@ __all__ = ["draw", "layer_boxes"]
 _LEVELS = 6
 _PAGE_WIDTH = 2048
 _FAR = -1e4  # where a sprite is in frames that do not show it, in texels: outside
-_GPU_CLIPS = 64
+_GPU_PIXELS = 2**25  # drawn at once on a GPU; each takes about 60 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ def draw(scenes: Sequence[Scene], num_frames: int, height: int, width: int, devi
 
     finest = max(0, int(np.floor(np.log2(256 / height))) - 1)
     atlas = _atlas(device, finest)
-    size = 1 if torch.device(device).type == "cpu" else _GPU_CLIPS
+    size = 1 if torch.device(device).type == "cpu" else max(1, _GPU_PIXELS // (num_frames * height * width))
     with torch.no_grad():
         parts = [
             _draw_together(scenes[i : i + size], atlas, num_frames, height, width) for i in range(0, len(scenes), size)

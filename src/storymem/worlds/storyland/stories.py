@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from storymem.worlds.storyland.captions import CaptionStyle, caption, describe
-from storymem.worlds.storyland.heroes import Hero, Split, sample_heroes, sample_names
+from storymem.worlds.storyland.heroes import ATTRIBUTES, Hero, Split, sample_heroes, sample_names
 from storymem.worlds.storyland.places import PLACES, TIMES, Place, sample_place
 from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.shots import ACTIONS, SHOT_TYPES, ShotSpec, sample_conditions, stage
+from storymem.worlds.storyland.truth import ground_truth
 
 __all__ = ["Clip", "Group", "StoryShot", "WorldStory", "sample_group", "sample_story"]
 
@@ -154,7 +155,7 @@ def sample_story(
 ) -> WorldStory:
     """A story by lot: a day from one place to the next.
 
-    The first shot of every hero is a medium or wide one that tells the looks in full; later prompts leave them out:
+    The first shot of every hero is a medium or wide one that shows and tells the looks in full; later prompts leave them out:
     by name or "the hero" in stories of one hero, by name and species in stories of two.
 
     Args:
@@ -233,7 +234,11 @@ def _varied(
         )
         actions = [actor.action for actor in spec.actors]
         assert all(action in ACTIONS for action in actions)
-        if new and "sleep" in actions:  # eyes closed is no way to be introduced
+        if new and ("sleep" in actions or not _all_to_be_seen(spec)):  # no way to be introduced
             continue
         if before is None or [actor.action for actor in before.actors] != actions:
             return spec
+
+
+def _all_to_be_seen(spec: ShotSpec) -> bool:
+    return all(len(hero["visible"]) == len(ATTRIBUTES) for hero in ground_truth(spec)["heroes"])
