@@ -30,12 +30,19 @@ from storymem.pipeline import StoryMemPipeline
 from storymem.settings import SamplingConfig
 
 
-def load_pipeline(checkpoint: Path, alpha: float | None, rslora: bool | None) -> StoryMemPipeline:
-    """The checkpoint with its LoRA, if there is one, merged into both experts."""
-    parts = load_components(checkpoint, dtype=torch.float32)
+def lora_folder(checkpoint: Path, mode: str) -> Path | None:
+    """The LoRA of a mode: that of MM2V for mm2v if there is one, else that of MI2V, else any, else none."""
     folders = sorted(path for path in (checkpoint / "StoryMem").glob("*") if path.is_dir())
-    if folders:
-        lora = load_lora(folders[0], alpha=alpha, rslora=rslora)
+    wanted = ["MM2V", "MI2V"] if mode == "mm2v" else ["MI2V"]
+    named = [folder for name in wanted for folder in folders if name in folder.name]
+    return next(iter(named + folders), None)
+
+
+def load_pipeline(checkpoint: Path, folder: Path | None, alpha: float | None, rslora: bool | None) -> StoryMemPipeline:
+    """The checkpoint with a LoRA merged into both experts."""
+    parts = load_components(checkpoint, dtype=torch.float32)
+    if folder is not None:
+        lora = load_lora(folder, alpha=alpha, rslora=rslora)
         for transformer, part in ((parts.transformer, lora.high), (parts.transformer_2, lora.low)):
             if transformer is not None and part is not None:
                 merge_lora(transformer, part)
@@ -152,9 +159,11 @@ def main() -> int:
     for case_file in sorted(args.cases.glob("*/case.json")):
         folder = case_file.parent
         case = json.loads(case_file.read_text(encoding="utf-8"))
-        lora = (case.get("lora_alpha"), case.get("use_rslora"))
+        checkpoint = args.cases / "checkpoint"
+        lora = (lora_folder(checkpoint, case["mode"]), case.get("lora_alpha"), case.get("use_rslora"))
         if lora not in pipes:
-            pipes[lora] = load_pipeline(args.cases / "checkpoint", *lora)
+            pipes.clear()  # one model in memory at a time
+            pipes[lora] = load_pipeline(checkpoint, *lora)
         expected_file = folder / "expected.safetensors"
         expected = load_file(expected_file) if expected_file.is_file() else {}
         result = run_case(pipes[lora], folder, case, expected)
