@@ -2,9 +2,9 @@
 
     python benchmarks/parity.py CASES_DIR --out DIR
 
-CASES_DIR holds ``checkpoint/`` (the original on-disk layout, LoRA included), one folder per case with ``case.json``,
-``memory/*.png``, ``first_frame.png`` (mi2v) and ``expected.safetensors``, and ``keyframe_selection.json``. Every case is
-run in float32 on the CPU. DIR gets ``<case>.safetensors`` with the keys of ``expected.safetensors``, and
+CASES_DIR holds ``checkpoint/`` (the original layout on disk, LoRA included), one folder per case with ``case.json``,
+``memory/*.png``, ``first_frame.png`` (mi2v) and ``expected.safetensors``, and ``keyframe_selection.json``. Every case
+is run in float32 on the CPU. DIR gets ``<case>.safetensors`` with the keys of ``expected.safetensors``, and
 ``keyframe_selection.json``. The relative (Frobenius) error of every key is printed; the exit code is 1 if one is above
 ``--tolerance`` or a selection differs.
 """

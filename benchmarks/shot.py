@@ -1,11 +1,11 @@
 """What one shot costs: time per denoising step, VAE work, memory, and everything else as a share of denoising.
 
-    python benchmarks/shot.py time  [--preset small] [--device cpu] [--dtype float32] [--attention NAME ...] [--json FILE]
+    python benchmarks/shot.py time [--preset small] [--device cpu] [--dtype float32] [--attention NAME ...]
     python benchmarks/shot.py count [--json FILE]
 
-``time`` runs a model of random weights and measures seconds per denoising step with 0 and 10 keyframes, with guidance
-one branch after the other and both in one batch, and the VAE; medians of ``--runs`` after one warm-up. ``--preset full``
-is Wan2.2-A14B's architecture (two experts, 2 x 28 GB in bfloat16) at 832x480 and 81 frames: it needs a large GPU.
+``time`` runs a model of random weights and measures seconds per denoising step with 0 and 10 keyframes, guidance with
+one branch after the other and with both in one batch, and the VAE; medians of ``--runs`` after one warm-up. ``--preset
+full`` is Wan2.2-A14B's architecture (two experts, 2 x 28 GB in bfloat16) at 832x480 and 81 frames: it needs a large GPU.
 
 ``count`` counts floating-point operations at full size, on any machine and without weights (torch's flop counter on
 meta tensors): every part of a shot as a share of its denoising.
@@ -26,13 +26,14 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from torch.utils.flop_counter import FlopCounterMode
+
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import build_condition
 from storymem.conditioning.layout import VideoLayout
 from storymem.conditioning.rope import use_positions
 from storymem.pipeline import StoryMemPipeline
 from storymem.settings import SamplingConfig
-from torch.utils.flop_counter import FlopCounterMode
 
 TEXT_TOKENS = 512
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from PIL import Image
+
 from storymem.conditioning.condition import ShotCondition
 from storymem.errors import ModelError, SettingsError
 from storymem.models.checkpoints import load_components
@@ -35,7 +36,9 @@ def frame(seed: int, height: int = 32, width: int = 48) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (3, height, width)).astype(np.float32)
 
 
-def shot(pipe: StoryMemPipeline, *, sampling: SamplingConfig = SMALL, seed: int = 0, **kwargs: Any) -> StoryMemPipelineOutput:
+def shot(
+    pipe: StoryMemPipeline, *, sampling: SamplingConfig = SMALL, seed: int = 0, **kwargs: Any
+) -> StoryMemPipelineOutput:
     kwargs.setdefault("output_type", "raw")
     return pipe(
         kwargs.pop("prompt", "a fox walks"),
@@ -171,7 +174,9 @@ def test_saved_and_loaded_again_it_makes_the_same_shot(pipe: StoryMemPipeline, t
 def test_a_callback_sees_and_may_change_every_step(pipe: StoryMemPipeline) -> None:
     seen: list[int] = []
 
-    def stop(pipeline: StoryMemPipeline, step: int, t: torch.Tensor, kwargs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def stop(
+        pipeline: StoryMemPipeline, step: int, t: torch.Tensor, kwargs: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
         seen.append(step)
         return {"latents": torch.zeros_like(kwargs["latents"])} if step == 2 else {}
 

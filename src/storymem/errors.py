@@ -80,7 +80,8 @@ class ScriptError(InputError):
         out = []
         for problem in self.problems:
             place = f"{self.source}:{problem.line}" if problem.line is not None else self.source
-            out.append(f"{place}: {problem.field}: {problem.message}" if problem.field else f"{place}: {problem.message}")
+            field = f"{problem.field}: " if problem.field else ""
+            out.append(f"{place}: {field}{problem.message}")
         return out
 
 

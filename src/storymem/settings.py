@@ -26,7 +26,7 @@ class SamplingConfig:
         num_inference_steps: denoising steps.
         solver: ``unipc`` (order 2, bh2), ``dpm++`` (2M), both flow prediction, or ``euler``.
         shift: flow shift; sigmas = shift * s / (1 + (shift - 1) * s).
-        boundary_ratio: timesteps at or above ``boundary_ratio * 1000`` go to `transformer`, the rest to `transformer_2`;
+        boundary_ratio: timesteps from ``boundary_ratio * 1000`` up go to `transformer`, the rest to `transformer_2`;
             None means the model's own (0.9 for Wan2.2-I2V-A14B). A model with one expert has no boundary.
         guidance_scale: classifier-free guidance of the high-noise expert; 1.0 switches guidance off.
         guidance_scale_2: the same for the low-noise expert; None means `guidance_scale`.

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from storymem.conditioning.layout import VideoLayout, nearest_num_frames, num_latent_frames
 from storymem.errors import SettingsError
 

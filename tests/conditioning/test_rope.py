@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+
 from storymem.conditioning.rope import MemoryRotaryPosEmbed, install_memory_rope, temporal_positions, use_positions
 
 

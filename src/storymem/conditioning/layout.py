@@ -1,7 +1,7 @@
 """All arithmetic between pixel frames and latent frames has its home here.
 
 Wan's VAE is causal: pixel frame 0 is latent frame 0, then every four pixel frames make one latent frame. The sequence
-that the transformer sees has the memory in front: ``[B, C, M + F_lat, h, w]``, one latent frame for each of M keyframes.
+that the transformer sees has the memory in front: ``[B, C, M + F_lat, h, w]``, one latent frame per keyframe.
 """
 
 from __future__ import annotations

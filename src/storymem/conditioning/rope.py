@@ -107,9 +107,7 @@ def install_memory_rope(transformer: WanTransformer3DModel) -> MemoryRotaryPosEm
 
 
 @contextmanager
-def use_positions(
-    transformers: Sequence[WanTransformer3DModel | None], positions: tuple[int, ...]
-) -> Iterator[None]:
+def use_positions(transformers: Sequence[WanTransformer3DModel | None], positions: tuple[int, ...]) -> Iterator[None]:
     """Inside the block, these transformers see latent frames at these temporal positions; afterwards at 0, 1, 2, ...
 
     The memory embedding is installed where it is missing.
