@@ -169,28 +169,27 @@ def _sample(jobs: Sequence[_Job], box: tuple[int, int, int, int], atlas: _Atlas)
 
     device = atlas.page.device
     x0, y0, x1, y1 = box
-    frames = max(len(job.inverse) for job in jobs)
-    inverse = np.stack([np.broadcast_to(job.inverse, (frames, 2, 3)) for job in jobs])
-    m = torch.from_numpy(inverse.astype(np.float32)).to(device)[:, :, :, None, None, :]  # [B, F, 2, 1, 1, 3]
+    b, f, h, w = len(jobs), max(len(job.inverse) for job in jobs), y1 - y0, x1 - x0
+    inverse = np.stack([np.broadcast_to(job.inverse, (f, 2, 3)) for job in jobs])
+    m = torch.from_numpy(inverse.astype(np.float32)).to(device)[..., None, None]  # [B, F, 2, 3, 1, 1]
     xs = torch.arange(x0, x1, device=device, dtype=torch.float32) + 0.5
     ys = torch.arange(y0, y1, device=device, dtype=torch.float32)[:, None] + 0.5
     rects = torch.tensor([job.rect for job in jobs], dtype=torch.float32, device=device)[:, :, None, None, None]
-    height, width = atlas.page.shape[-2:]
-    parts = []
-    for axis, size in ((0, width), (1, height)):
-        u = m[:, :, axis, ..., 0] * xs + (m[:, :, axis, ..., 1] * ys + m[:, :, axis, ..., 2])  # [B, F, h, w]
+    grid = torch.empty((b, f, h, w, 2), device=device)
+    for axis, size in ((0, atlas.page.shape[-1]), (1, atlas.page.shape[-2])):
+        along, across = (xs, ys) if axis == 0 else (ys, xs)
+        u = m[:, :, axis, axis] * along + m[:, :, axis, 2]
+        if inverse[:, :, axis, 1 - axis].any():  # turned; what is not has one coordinate per column and one per row
+            u = u + m[:, :, axis, 1 - axis] * across
         start, extent = rects[:, axis], rects[:, axis + 2]
         wraps = [job.repeats[axis] for job in jobs]
         if all(wraps):
             u = u - extent * torch.floor(u / extent)
         elif any(wraps):
-            u = torch.where(
-                torch.tensor(wraps, device=device)[:, None, None, None], u - extent * torch.floor(u / extent), u
-            )
-        u = torch.minimum(torch.clamp(u, min=-0.5), extent + 0.5)
-        parts.append((u + start) * (2.0 / size) - 1.0)
-    grid = torch.stack(parts, -1)  # [B, F, h, w, 2]
-    b, f, h, w = grid.shape[:4]
+            where = torch.tensor(wraps, device=device)[:, None, None, None]
+            u = torch.where(where, u - extent * torch.floor(u / extent), u)
+        u = torch.minimum(u.clamp_(min=-0.5), extent + 0.5)
+        grid[..., axis] = (u + start) * (2.0 / size) - 1.0
     sampled = functional.grid_sample(
         atlas.page, grid.reshape(1, b * f * h, w, 2), mode="bilinear", padding_mode="zeros", align_corners=False
     )

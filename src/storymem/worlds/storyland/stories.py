@@ -155,8 +155,8 @@ def sample_story(
 ) -> WorldStory:
     """A story by lot: a day from one place to the next.
 
-    The first shot of every hero is a medium or wide one that shows and tells the looks in full; later prompts leave them out:
-    by name or "the hero" in stories of one hero, by name and species in stories of two.
+    The first shot of every hero is a medium or wide one that shows and tells the looks in full; later prompts leave
+    them out: by name or "the hero" in stories of one hero, by name and species in stories of two.
 
     Args:
         seed: together with everything else decides the story.
