@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filming import flip
 from procedural import THREE_SHOTS, ProceduralMaker, story, tiny_settings, tools
 
 from storymem.errors import FilmError, StorageError, StoryMemError
@@ -58,9 +59,7 @@ def damaged(folder: Path) -> None:
     """Before `mend`: a finished film of which a take and the references have one wrong bit each."""
     finished(folder)
     for path in (next(folder.glob("takes/01-02/*/master.mkv")), next(folder.glob("references/*/*.safetensors"))):
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
+        flip(path)
 
 
 def nothing(folder: Path) -> None:

@@ -79,3 +79,10 @@ class Studio:
 def of(events: list[Event], kind: type[Kind]) -> list[Kind]:
     """The events of one kind."""
     return [event for event in events if isinstance(event, kind)]
+
+
+def flip(path: Path, at: float = 0.5) -> None:
+    """One wrong bit."""
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * at)] ^= 1
+    path.write_bytes(data)

@@ -17,8 +17,9 @@ from storymem.film.events import ShotReused, ShotStale, ShotStarted
 from storymem.film.manifest import FilmSettings, Manifest, ToolFacts, read_manifest, shot_seed, write_manifest
 from storymem.film.plan import plan_film
 from storymem.film.project import Film
+from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
-from storymem.film.takes import Recipe, TakeStore
+from storymem.film.takes import TakeStore
 from storymem.media import read_image, write_png
 from storymem.settings import MemoryConfig, SamplingConfig
 
@@ -269,6 +270,15 @@ class TestManifest:
     def test_a_key_that_is_none(self, tmp_path: Path, key: str) -> None:
         with pytest.raises(FilmError, match="64 hexadecimal digits"):
             TakeStore(tmp_path).folder_of("01-01", key)
+
+
+def test_a_take_of_a_newer_version_is_not_taken_for_a_damaged_one(finished: Studio) -> None:
+    folder = finished.take("01-03").folder
+    record = unpack_record((folder / "take.json").read_bytes())
+    (folder / "take.json").write_bytes(pack_record({**record, "format": 2}))
+    with pytest.raises(FilmError, match="made by a newer storymem"):
+        finished.generate()
+    assert folder.is_dir()
 
 
 class TestPins:

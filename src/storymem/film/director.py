@@ -25,7 +25,7 @@ from storymem.film.events import (
     TakeDamaged,
 )
 from storymem.film.maker import FloatArray, ShotRequest
-from storymem.film.manifest import KeptTake, Override, shot_seed
+from storymem.film.manifest import Override, shot_seed
 from storymem.film.plan import PlannedShot, Sight, Walk, plan_film, plan_shot, recipe_of
 from storymem.film.project import Film
 from storymem.film.sealed import set_aside
@@ -112,7 +112,7 @@ class Director:
                 if planned.status != "done":
                     take = yield from self._kept(planned)
                 if take is not None:
-                    self._enter(take)
+                    film.enter(take)
                     reused.append(shot.id)
                     yield ShotReused(shot.id, take.key)
                 else:
@@ -186,7 +186,7 @@ class Director:
             yield from self._make(planned, sight, pace, on_step)
             made = (shot.id,)
         else:
-            self._enter(take)
+            film.enter(take)
             reused = (shot.id,)
             yield ShotReused(shot.id, take.key)
         stale = []
@@ -226,13 +226,6 @@ class Director:
             aside = set_aside(takes.folder_of(shot_id, planned.key))
             yield TakeDamaged(shot_id, planned.key, str(error), aside)
             return None
-
-    def _enter(self, take: Take) -> None:
-        """Put a take into the film."""
-        film, record = self._film, take.record
-        if film.manifest.chosen.get(record.shot_id) != take.key:
-            film.takes.confirm(take)
-        film.save(film.manifest.with_take(record.shot_id, KeptTake(take.key, record.recipe.seed)))
 
     def _make(
         self, planned: PlannedShot, sight: Sight, pace: _Pace, on_step: OnStepDone | None
@@ -298,7 +291,7 @@ class Director:
                 for number, k in enumerate(take.record.keyframes)
             ),
         )
-        self._enter(take)
+        film.enter(take)
         pace.end()
         yield ShotFinished(shot.id, take.key, perf_counter() - begun)
         return take

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from storymem.errors import FilmDamagedError, FilmError, SettingsError
+from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
-from storymem.film.takes import Recipe, check_shot_id
+from storymem.film.takes import check_shot_id
 from storymem.settings import MemoryConfig, SamplingConfig
 from storymem.story.model import Shot, Story
 

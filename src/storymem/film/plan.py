@@ -14,7 +14,8 @@ from storymem.errors import FilmDamagedError, FilmError
 from storymem.film.maker import MOTION_FRAMES, FloatArray, Mode, no_known_frames
 from storymem.film.manifest import KeptTake
 from storymem.film.project import Film
-from storymem.film.takes import Recipe, SeenKeyframe, Take, keyframe_label, preview_name
+from storymem.film.recipe import Recipe
+from storymem.film.takes import SeenKeyframe, Take, keyframe_label, preview_name
 from storymem.memory.bank import Keyframe, MemoryBank, MemoryPolicy, frame_id
 from storymem.story.model import Shot
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from storymem.errors import FilmDamagedError, FilmError, StorageError
-from storymem.film.lock import HOLDER, LOCK, locked
+from storymem.errors import FilmDamagedError, FilmError
+from storymem.film.lock import locked
 from storymem.film.manifest import (
     FilmSettings,
     KeptTake,
@@ -19,8 +19,9 @@ from storymem.film.manifest import (
     shot_seed,
     write_manifest,
 )
+from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, make_place
 from storymem.film.references import ReferenceStore, read_references, reference_labels, reference_set_key
-from storymem.film.storage import TEMPORARY, hash_file, make_folder, remove_file, replace_file, sweep
+from storymem.film.storage import hash_file, remove_file, replace_file, sweep
 from storymem.film.takes import KEY_LENGTH, Take, TakeStore
 from storymem.film.tools import Tools
 from storymem.memory.bank import Keyframe, MemoryPolicy
@@ -28,10 +29,6 @@ from storymem.memory.keyframes import encode_references
 from storymem.story.model import Story
 
 __all__ = ["Film"]
-
-MANIFEST = "film.json"
-TAKES = "takes"
-REFERENCES = "references"
 
 
 class Film:
@@ -117,8 +114,8 @@ class Film:
             MediaError: a reference image cannot be read.
             StorageError: the system refused a write.
         """
-        _check_folder(folder)
-        _make_folder(folder)
+        check_place(folder)
+        make_place(folder)
         with locked(folder):
             sweep(folder)
             film = cls._take_over(folder, story, script, settings, tools, adopt_settings=adopt_settings)
@@ -182,7 +179,7 @@ class Film:
         Raises:
             FilmError, FilmDamagedError, MediaError: as `begin`.
         """
-        _check_folder(folder)
+        check_place(folder)
         film, asked = cls._asked(folder, story, script, settings, tools, adopt_settings=adopt_settings)
         references = film._kept_references(asked.story)
         if references is None and asked.story.references:
@@ -308,8 +305,25 @@ class Film:
             prompt=None if take.record.prompt == shot.prompt else take.record.prompt,
             retakes=self.manifest.overrides.get(shot_id, Override()).retakes,
         )
-        self.save(self.manifest.with_take(shot_id, KeptTake(take.key, recipe.seed), override))
+        self.enter(take, override)
         return take
+
+    def enter(self, take: Take, override: Override | None = None) -> None:
+        """Put a take into the film; takes of its shot whose folders are gone leave the list of those that are kept.
+
+        Args:
+            take: of a shot of the film.
+            override: what is changed in the shot with it; None leaves that as it is.
+
+        Raises:
+            StorageError: the system refused a write.
+        """
+        shot_id = take.record.shot_id
+        if self.manifest.chosen.get(shot_id) != take.key:
+            self.takes.confirm(take)
+        kept = tuple(k for k in self.manifest.kept.get(shot_id, ()) if self.takes.folder_of(shot_id, k.key).is_dir())
+        manifest = replace(self.manifest, kept={**self.manifest.kept, shot_id: kept})
+        self.save(manifest.with_take(shot_id, KeptTake(take.key, take.record.recipe.seed), override))
 
     def _own_seed(self, shot_id: str) -> int:
         shot = self.manifest.shot(shot_id)
@@ -347,37 +361,6 @@ class Film:
         banned = tuple(sorted((set(self.manifest.banned) | bans) - pins - freed | (pins & bans)))
         MemoryPolicy.from_config(self.manifest.settings.memory, pinned=pinned, banned=banned)
         self.save(replace(self.manifest, pinned=pinned, banned=banned))
-
-
-def _check_folder(folder: Path) -> None:
-    """A new film goes into a new or empty folder; nobody's other files are mixed with it."""
-    try:
-        for place in (folder, *folder.parents):
-            if place.is_file():
-                raise FilmError(f"{place}: is a file: choose a folder for the film.")
-        # With takes it is a film that lost its film.json: they are found again.
-        if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / TAKES).is_dir():
-            return
-        ours = {LOCK, HOLDER, REFERENCES}  # what a process leaves that is killed before there is a film.json
-        foreign = [entry.name for entry in folder.iterdir() if entry.name not in ours]
-    except OSError as error:
-        raise FilmError(
-            f"{folder}: cannot be read ({error.strerror}): choose another folder or mend its rights."
-        ) from error
-    foreign = sorted(name for name in foreign if not name.startswith(TEMPORARY))
-    if foreign:
-        raise FilmError(f"{folder}: has other things in it, such as {foreign[0]!r}: choose a new or empty folder.")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except StorageError as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise FilmError(
-                f"{error.path}: cannot be made ({error.__cause__.strerror}): choose another place or mend its rights."
-            ) from error
-        raise
 
 
 def _load(folder: Path) -> Manifest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,12 +18,11 @@ import numpy.typing as npt
 
 from storymem.errors import FilmDamagedError, FilmError
 from storymem.film.maker import MOTION_FRAMES, Mode
-from storymem.film.record import digest_of
+from storymem.film.recipe import Recipe
 from storymem.film.sealed import check_content, read_seal, seal
 from storymem.film.storage import make_folder, publish_folder, sweep, sync_folder, temporary_folder, write_file
 from storymem.media import write_png, write_video
 from storymem.memory.bank import Keyframe
-from storymem.settings import MemoryConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = [
     "KEY_LENGTH",
     "KeyframeRecord",
-    "Recipe",
     "SeenKeyframe",
     "Take",
     "TakeRecord",
@@ -52,9 +50,6 @@ PREVIEWS = "keyframes"
 _FORMAT = 1
 _SHOT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
-# How a shot is computed, not what it is: changing it must not make a film stale. (A setting that is new in a later
-# version must likewise stay out of the key while it has its default, or every older film would be stale.)
-_NOT_IN_KEY = {"batch_cfg"}
 
 
 def check_shot_id(shot_id: str) -> str:
@@ -69,68 +64,6 @@ def check_shot_id(shot_id: str) -> str:
             "a letter or digit first."
         )
     return shot_id
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides what a take looks like and which of its frames become keyframes.
-
-    Attributes:
-        prompt: what the text encoder gets.
-        negative_prompt: likewise.
-        seed: of the noise.
-        sampling: the fields of `SamplingConfig` that change the result.
-        model: the maker's identity.
-        memory: ids of the keyframes that the shot sees, in order; also what its own keyframes are compared with.
-        known_frames: content address (`storymem.memory.bank.frame_id`) of the frames it begins with; None after a cut.
-        choosing: how keyframes are chosen: the settings, and the identities of encoder and scorer.
-    """
-
-    prompt: str
-    negative_prompt: str
-    seed: int
-    sampling: Mapping[str, int | float | str | None]
-    model: str
-    memory: tuple[str, ...]
-    known_frames: str | None
-    choosing: Mapping[str, int | float | str | None]
-
-    @property
-    def key(self) -> str:
-        """SHA-256 (hexadecimal) of the recipe."""
-        return digest_of(asdict(self))
-
-    @staticmethod
-    def sampling_of(config: SamplingConfig) -> dict[str, int | float | str | None]:
-        """The part of the settings that belongs to a key."""
-        return {name: value for name, value in _plain(config).items() if name not in _NOT_IN_KEY}
-
-    @staticmethod
-    def choosing_of(
-        config: MemoryConfig, *, encoder: str, scorer: str | None, quality_threshold: float | None
-    ) -> dict[str, int | float | str | None]:
-        """The part of the memory settings that decides which frames of a shot are keyframes.
-
-        Capacity and sink are not: they decide what later shots see, and that is in their keys. Only without any memory
-        are no keyframes chosen.
-        """
-        return {
-            "max_keyframes_per_shot": config.max_keyframes_per_shot if config.capacity else 0,
-            "similarity_threshold": float(config.similarity_threshold),
-            "threshold_step": float(config.threshold_step),
-            "quality_threshold": None if quality_threshold is None else float(quality_threshold),
-            "encoder": encoder,
-            "scorer": scorer,
-        }
-
-
-def _plain(config: SamplingConfig) -> dict[str, Any]:
-    """The settings as JSON values; 4 for a float field becomes 4.0, so that both give one key."""
-    values = {}
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        values[entry.name] = float(value) if "float" in str(entry.type) and value is not None else value
-    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +244,8 @@ class TakeStore:
             raise FilmDamagedError(
                 f"{folder}: {RECORD} is no take's record ({error.error_count()} mistakes)"
             ) from error
+        if record.format > _FORMAT:
+            raise FilmError(f"{folder}: this take was made by a newer storymem: update with `pip install -U storymem`.")
         if record.recipe.key != record.key:
             raise FilmDamagedError(f"{folder}: {RECORD} has a key that is not its recipe's")
         return Take(folder, record)

@@ -1,0 +1,56 @@
+"""Where a film may be: what its folder is called inside, and which folder can become one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storymem.errors import FilmError, StorageError
+from storymem.film.lock import HOLDER, LOCK
+from storymem.film.storage import TEMPORARY, make_folder
+
+__all__ = ["MANIFEST", "REFERENCES", "TAKES", "check_place", "make_place"]
+
+MANIFEST = "film.json"
+TAKES = "takes"
+REFERENCES = "references"
+
+
+def check_place(folder: Path) -> None:
+    """A film goes into its own folder, or a new one begins in a new or empty folder: no mixing with other files.
+
+    Raises:
+        FilmError: there is a file of that name, other things are in the folder, or it cannot be read.
+    """
+    try:
+        for place in (folder, *folder.parents):
+            if place.is_file():
+                raise FilmError(f"{place}: is a file: choose a folder for the film.")
+        # With takes it is a film that lost its film.json: they are found again.
+        if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / TAKES).is_dir():
+            return
+        ours = {LOCK, HOLDER, REFERENCES}  # what a process leaves that is killed before there is a film.json
+        foreign = [entry.name for entry in folder.iterdir() if entry.name not in ours]
+    except OSError as error:
+        raise FilmError(
+            f"{folder}: cannot be read ({error.strerror}): choose another folder or mend its rights."
+        ) from error
+    foreign = sorted(name for name in foreign if not name.startswith(TEMPORARY))
+    if foreign:
+        raise FilmError(f"{folder}: has other things in it, such as {foreign[0]!r}: choose a new or empty folder.")
+
+
+def make_place(folder: Path) -> None:
+    """Create the folder, if it is missing.
+
+    Raises:
+        FilmError: one may not create it there.
+        StorageError: the system refused it for another reason.
+    """
+    try:
+        make_folder(folder)
+    except StorageError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise FilmError(
+                f"{error.path}: cannot be made ({error.__cause__.strerror}): choose another place or mend its rights."
+            ) from error
+        raise
