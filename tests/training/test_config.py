@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,9 @@ def test_there_are_examples() -> None:
     names = {path.name for path in EXAMPLES}
     assert names >= {"lora_tiny.yaml", "storyland_vae.yaml", "storyland_base.yaml", "storyland_memory.yaml"}
     assert "wan22_lora.yaml" in names
+
+
+def test_the_documentation_lists_the_settings_as_they_are() -> None:
+    script = Path(__file__).parents[2] / "docs" / "make_training.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"run `python docs/make_training.py` {done.stderr}"

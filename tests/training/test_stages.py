@@ -203,5 +203,7 @@ def test_mistakes_are_told(small_model: Path, tmp_path: Path) -> None:
         train(toys.stage(toys.MEMORY, tmp_path / "d", f"model={small_model}", "data.options={colour: 1}"))
     with pytest.raises(SettingsError, match="no group of related clips has"):
         train(toys.stage(toys.MEMORY, tmp_path / "e", f"model={small_model}", many, "steps=30"))
+    with pytest.raises(SettingsError, match="of two experts only one is in memory"):
+        train(toys.stage(toys.MEMORY, tmp_path / "g", f"model={toys.CHECKPOINT}", "sample.every=2"))
     with pytest.raises(SettingsError, match="start several with torchrun"):
         train(toys.stage(toys.MEMORY, tmp_path / "f", f"model={small_model}", "runtime.fsdp=true"))

@@ -125,7 +125,7 @@ class DenoisingTask:
         accelerator: of the run.
         prompts: embeddings of a frozen text encoder; or None, and the denoiser's own is trained.
         tokenizer: of the text encoder that is trained along.
-        draw_sheet: makes a sample sheet with the current weights; None if that is not possible here.
+        draw_sheet: makes a sample sheet with the current weights.
     """
 
     def __init__(
@@ -138,9 +138,9 @@ class DenoisingTask:
         span: tuple[float, float],
         accelerator: Accelerator,
         *,
+        draw_sheet: Callable[[], Any],
         prompts: PromptCache | None = None,
         tokenizer: Any = None,
-        draw_sheet: Callable[[], Any] | None = None,
     ) -> None:
         assert (prompts is None) != (tokenizer is None)
         self.stage = stage
@@ -210,13 +210,13 @@ class DenoisingTask:
 
     def _draws(self, step: int) -> bool:
         every = self.stage.sample.every
-        return self._draw_sheet is not None and bool(every) and step % every == 0
+        return bool(every) and step % every == 0
 
     def observe(self, step: int, log: RunLog, module: torch.nn.Module) -> None:
         """See `Task.observe`."""
         if self._validates(step):
             log.record(self.name, step, self.validate(module))
-        if self._draws(step) and self._draw_sheet is not None and self.accelerator.is_main_process:
+        if self._draws(step) and self.accelerator.is_main_process:
             log.picture(self.name, step, self._draw_sheet())
 
     @torch.no_grad()

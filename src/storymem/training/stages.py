@@ -179,6 +179,11 @@ class _DenoisingRun:
 
     def __init__(self, stage: BaseStage | MemoryStage, accelerator: Accelerator, vae: Any) -> None:
         self.accelerator = accelerator
+        if stage.sample.every and (stage.runtime.fsdp or stage.data.folder is not None):
+            raise SettingsError(
+                "sample sheets are made on worlds and without runtime.fsdp: set sample.every to 0, and look at "
+                "`storymem generate` with the result."
+            )
         self.vae = vae.to(accelerator.device)
         self.codec = LatentCodec(self.vae)
         self.source = open_data(stage.data)
@@ -197,6 +202,13 @@ class _DenoisingRun:
             stage.data.width,
             self.codec.temporal_factor,
             self.codec.spatial_factor,
+        )
+
+
+def _refuse_sheets_of_experts(stage: BaseStage | MemoryStage) -> None:
+    if stage.sample.every:
+        raise SettingsError(
+            "sample sheets need the whole model, and of two experts only one is in memory: set sample.every to 0."
         )
 
 
@@ -230,6 +242,8 @@ class _BaseRun(_DenoisingRun):
                 "expert chooses among the experts of a model that exists: leave it out in the base stage."
             )
         self.tasks = ("model",) if stage.transformer.experts == 1 else ("high", "low")
+        if len(self.tasks) > 1:
+            _refuse_sheets_of_experts(stage)
         self.spans = _spans(self.tasks, stage.transformer.boundary_ratio)
         captions = self.source.captions(stage.text_encoder.captions)
         self.tokenizer = build_tokenizer(captions, stage.text_encoder)
@@ -260,7 +274,7 @@ class _BaseRun(_DenoisingRun):
             self.spans[name],
             self.accelerator,
             **text,
-            draw_sheet=None if len(self.tasks) > 1 or stage.runtime.fsdp else lambda: self._sheet(denoiser),
+            draw_sheet=lambda: self._sheet(denoiser),
         )
 
     def _sheet(self, denoiser: Denoiser) -> Any:
@@ -309,6 +323,8 @@ class _MemoryRun(_DenoisingRun):
         super().__init__(stage, accelerator, parts.vae)
         self.stage = stage
         self.tasks = ("model",) if not two else ("high", "low") if stage.expert == "both" else (stage.expert,)
+        if two:
+            _refuse_sheets_of_experts(stage)
         ratio = files.boundary_ratio
         self.spans = _spans(self.tasks, 0.9 if ratio is None else ratio)
         self.boundary_ratio = (0.9 if ratio is None else ratio) if two else None
@@ -327,7 +343,9 @@ class _MemoryRun(_DenoisingRun):
             accelerator.wait_for_everyone()
             self.prompts.release()
             text_encoder.to("cpu")
-        self.text_encoder = text_encoder
+        # A LoRA is written without the model: then nothing needs the text encoder any more, which is 11 GB of Wan's.
+        lora_on_footage = stage.data.folder is not None and stage.train == "lora"
+        self.text_encoder: Any = None if lora_on_footage else text_encoder
         self.trained: dict[str, Any] = {}
 
     def task(self, name: str) -> DenoisingTask:
@@ -345,7 +363,6 @@ class _MemoryRun(_DenoisingRun):
         if stage.runtime.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
         denoiser = Denoiser(transformer, None, _autocast(stage))
-        sheets = stage.data.world is not None and len(self.tasks) == 1 and name == "model" and not stage.runtime.fsdp
         return DenoisingTask(
             stage,
             name,
@@ -355,7 +372,7 @@ class _MemoryRun(_DenoisingRun):
             self.spans[name],
             self.accelerator,
             prompts=self.prompts,
-            draw_sheet=(lambda: self._sheet(denoiser)) if sheets else None,
+            draw_sheet=lambda: self._sheet(denoiser),
         )
 
     def _sheet(self, denoiser: Denoiser) -> Any:
