@@ -87,7 +87,7 @@ def _jump(p: Pose) -> None:
     height = 4 * air * (1 - air)
     crouch = np.where((cycle < 0.18) | (cycle > 0.82), 1.0, 0.0)
     ground = np.where(cycle < 0.18, cycle / 0.18, (1 - cycle) / 0.18)
-    p.lift = 0.25 * height
+    p.lift = 0.19 * height
     p.stretch = 1 + 0.07 * height - 0.16 * crouch * np.sin(np.pi * np.clip(ground, 0, 1) / 2)
     p.arm_front, p.arm_back = 30 + 115 * height, -30 - 115 * height
     p.leg_front, p.leg_back = 30 * height, -24 * height
