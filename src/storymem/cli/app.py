@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from storymem.cli import data, doctor, film, memory, models, script, train
+from storymem.cli import data, doctor, film, memory, models, script, train, world
 from storymem.errors import StoryMemError
 
 __all__ = ["app", "run"]
@@ -47,6 +47,7 @@ app.add_typer(script.app, name="script")
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 train.register(app)
+app.add_typer(world.app, name="world")
 doctor.register(app)
 
 
