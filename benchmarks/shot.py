@@ -5,7 +5,7 @@
 
 ``time`` runs a model of random weights and measures seconds per denoising step with 0 and 10 keyframes, guidance with
 one branch after the other and with both in one batch, and the VAE; medians of ``--runs`` after one warm-up. ``--preset
-full`` is Wan2.2-A14B's architecture (two experts, 2 x 28 GB in bfloat16) at 832x480 and 81 frames: it needs a large GPU.
+full`` is that of Wan2.2-A14B (two experts, 2 x 28 GB in bfloat16) at 832x480 and 81 frames: it needs a large GPU.
 
 ``count`` counts floating-point operations at full size, on any machine and without weights (torch's flop counter on
 meta tensors): every part of a shot as a share of its denoising.
