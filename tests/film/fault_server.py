@@ -90,6 +90,15 @@ def content(folder: Path) -> dict[str, str]:
     return found
 
 
+def without(folder: Path, lost: set[str]) -> dict[str, Any]:
+    """What film.json says, but for takes whose folders have these names."""
+    manifest: dict[str, Any] = json.loads((folder / "film.json").read_bytes())
+    del manifest["sha256"]
+    kept = manifest["kept"].items()
+    manifest["kept"] = {shot: [take for take in takes if take["key"][:16] not in lost] for shot, takes in kept}
+    return manifest
+
+
 def takes(folder: Path) -> dict[str, tuple[int, int]]:
     """Inode and time of every finished take's record."""
     found = {}
@@ -186,8 +195,10 @@ def main(shim: str, base: str, scenario: str, kind: str, first: int, stride: int
         after, found = takes(folder), content(folder)
         different = {name for name in {*wanted, *found} if wanted.get(name) != found.get(name)}
         if kind == "read io":
-            # A take that is kept beside a newer one and could not be read is gone: nothing needs it.
+            # A take that is kept beside a newer one and could not be read is gone, and no longer in the list of takes.
             different -= {name for name in different if name not in found and lost & set(name.split("/"))}
+            if without(reference, lost) == without(folder, lost):
+                different.discard("film.json")
         line = {
             "at": at,
             "code": code,
