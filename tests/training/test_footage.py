@@ -171,6 +171,7 @@ def test_footage_can_be_trained_on(prepared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_real_film(tmp_path: Path) -> None:
     """Big Buck Bunny (CC BY 3.0, Blender Foundation) from moviepy's sources, if a package index can be reached."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]

@@ -132,3 +132,24 @@ def test_checkpoints_are_whole_or_not_there(small_model: Path, tmp_path: Path) -
     assert sorted(path.name for path in root.iterdir()) == ["model-00000004", "model-00000005"]
     assert toys.losses(tmp_path)[:4] == first
     assert len(toys.losses(tmp_path)) == 5
+
+
+def test_batches_made_ahead_are_the_same(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from storymem.training import stages
+    from storymem.training.denoise import DenoisingTask
+
+    def config(name: str) -> Any:
+        every = ("accumulate=2", "data.refresh=1", "validation={every: 2, clips: 2, num_memory: 1}")
+        return toys.stage(toys.MEMORY, tmp_path / name, f"model={small_model}", *every)
+
+    train(config("behind"))
+
+    def ahead(*args: Any, **kwargs: Any) -> DenoisingTask:
+        task = DenoisingTask(*args, **kwargs, ahead=True)
+        assert task._worker is not None
+        return task
+
+    monkeypatch.setattr(stages, "DenoisingTask", ahead)
+    train(config("ahead"))
+    for name in ("loss", "validation/0.5/right"):
+        assert toys.losses(tmp_path / "ahead", name) == toys.losses(tmp_path / "behind", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from storymem.training.objective import (
     video_loss,
 )
 from storymem.training.plan import BatchPlan, SamplePlan, plan_batch, plan_memory
-from storymem.training.seeding import generator, seed_of
+from storymem.training.seeding import chances, seed_of
 from storymem.training.store import ClipStore, TrainingBatch
 from storymem.training.text import tokenize
 
@@ -85,10 +86,10 @@ def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> 
     fitting = table.with_memory(num_memory)
     plans = []
     for number in range(count):
-        rng = generator(seed, "held out", number)
+        rng = chances(seed, "held out", number)
         position = fitting[number % len(fitting)]
         other = fitting[(number + 1) % len(fitting)]
-        clip = int(rng.integers(table.sizes[position]))
+        clip = rng.randrange(table.sizes[position])
         right = SamplePlan(
             group=table.groups[position],
             clip=clip,
@@ -98,7 +99,7 @@ def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> 
             u=0.5,
             noise_seed=seed_of(seed, "held out noise", number),
         )
-        stranger = int(rng.integers(table.sizes[other]))
+        stranger = rng.randrange(table.sizes[other])
         wrong = SamplePlan(
             group=table.groups[other],
             clip=stranger,
@@ -126,6 +127,7 @@ class DenoisingTask:
         prompts: embeddings of a frozen text encoder; or None, and the denoiser's own is trained.
         tokenizer: of the text encoder that is trained along.
         draw_sheet: makes a sample sheet with the current weights.
+        ahead: put the next batch together while one is computed; None does so on accelerators.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class DenoisingTask:
         draw_sheet: Callable[[], Any],
         prompts: PromptCache | None = None,
         tokenizer: Any = None,
+        ahead: bool | None = None,
     ) -> None:
         assert (prompts is None) != (tokenizer is None)
         self.stage = stage
@@ -153,15 +156,34 @@ class DenoisingTask:
         self._prompts = prompts
         self._tokenizer = tokenizer
         self._draw_sheet = draw_sheet
+        # While an accelerator computes, the processor puts the next batch together; a processor has nothing to spare.
+        ahead = accelerator.device.type != "cpu" if ahead is None else ahead
+        self._worker = ThreadPoolExecutor(1, "batches") if ahead else None
+        self._next: tuple[tuple[int, int], Future[TrainingBatch]] | None = None
         self._in_channels = int(denoiser.transformer.config.in_channels)
         self._dtype = denoiser.transformer.dtype
 
     def prepare(self, step: int) -> None:
-        """See `Task.prepare`."""
-        self.store.prepare(step)
+        """See `Task.prepare`; the batch itself is put together in `loss`, or was while the one before was computed."""
 
     def loss(self, module: torch.nn.Module, step: int, part: int) -> torch.Tensor:
         """See `Task.loss`."""
+        if self._next is not None and self._next[0] == (step, part):
+            batch = self._next[1].result()
+        else:
+            batch = self.batch(step, part)
+        self._next = None
+        if self._worker is not None:
+            last = part + 1 == self.stage.accumulate
+            following = (step + 1, 0) if last else (step, part + 1)
+            if following[0] < self.stage.steps:
+                self._next = (following, self._worker.submit(self.batch, *following))
+        t = noise_levels(batch.u, self.stage.noise, *self.span)
+        return self.errors(module, batch, t).mean()
+
+    def batch(self, step: int, part: int) -> TrainingBatch:
+        """This process's share of one part of a step."""
+        self.store.prepare(step)
         plan = plan_batch(
             self.stage.seed,
             step,
@@ -173,9 +195,7 @@ class DenoisingTask:
             world_size=self.accelerator.num_processes,
             stratified=self.stage.noise.stratified,
         )
-        batch = self.store.gather(plan, self.accelerator.device)
-        t = noise_levels(batch.u, self.stage.noise, *self.span)
-        return self.errors(module, batch, t).mean()
+        return self.store.gather(plan, self.accelerator.device)
 
     def errors(self, module: torch.nn.Module, batch: TrainingBatch, t: torch.Tensor) -> torch.Tensor:
         """The flow loss of each sample at noise levels t: ``[B]``."""
@@ -214,6 +234,8 @@ class DenoisingTask:
 
     def observe(self, step: int, log: RunLog, module: torch.nn.Module) -> None:
         """See `Task.observe`."""
+        if self._next is not None:
+            self._next[1].result()  # the store is not looked at by two at a time
         if self._validates(step):
             log.record(self.name, step, self.validate(module))
         if self._draws(step) and self.accelerator.is_main_process:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from storymem.errors import SettingsError
-from storymem.training.seeding import generator, seed_of
+from storymem.training.seeding import chances, seed_of
 
 if TYPE_CHECKING:
     from storymem.training.sections import ConditioningSection
@@ -96,7 +97,7 @@ class GroupTable:
 
 
 def plan_memory(
-    rng: np.random.Generator, table: GroupTable, position: int, clip: int, num_memory: int, augment: float
+    rng: Random, table: GroupTable, position: int, clip: int, num_memory: int, augment: float
 ) -> tuple[MemorySlot, ...]:
     """Random keyframes of a group's other clips; the first one chosen shows what the clip shows, if any does.
 
@@ -105,22 +106,28 @@ def plan_memory(
     """
     size = table.sizes[position]
     related = set() if table.related is None else set(table.related(table.groups[position], clip))
-    others = [other for other in rng.permutation(size).tolist() if other != clip]
+    others = [other for other in range(size) if other != clip]
+    rng.shuffle(others)
     first = next((other for other in others if other in related), None)
     order = others if first is None else [first, *(other for other in others if other != first)]
-    left = {other: rng.permutation(table.keyframes).tolist() for other in others}
+    keyframes = range(table.keyframes)
+    left: dict[int, list[int]] = {}
     chosen: dict[int, list[int]] = {other: [] for other in others}
     missing = num_memory
     while missing:
         for other in order:
-            count = min(int(rng.integers(1, _RUN + 1)), missing, len(left[other]))
+            if not missing:
+                break
+            if other not in left:
+                left[other] = rng.sample(keyframes, table.keyframes)
+            count = min(rng.randint(1, _RUN), missing, len(left[other]))
             chosen[other] += [left[other].pop() for _ in range(count)]
             missing -= count
     slots = []
     for other in others:
         for keyframe in sorted(chosen[other]):
             damaged = table.variants > 0 and rng.random() < augment
-            slots.append(MemorySlot(other, keyframe, int(rng.integers(1, table.variants + 1)) if damaged else 0))
+            slots.append(MemorySlot(other, keyframe, rng.randint(1, table.variants) if damaged else 0))
     return tuple(slots)
 
 
@@ -159,21 +166,21 @@ def plan_batch(
             f"{batch} clips at a time cannot be shared out among {world_size} processes: make batch_size / accumulate "
             f"a multiple of {world_size}."
         )
-    rng = generator(seed, "batch", step, part)
+    rng = chances(seed, "batch", step, part)
     with_memory = config.max_memory > 0 and rng.random() >= config.drop_memory
-    num_memory = int(rng.integers(1, config.max_memory + 1)) if with_memory else 0
+    num_memory = rng.randint(1, config.max_memory) if with_memory else 0
     fitting = table.with_memory(num_memory)
     # Every clip is as likely as every other: a group as its number of clips.
-    ends = np.cumsum([table.sizes[i] for i in fitting])
+    ends = list(accumulate(table.sizes[i] for i in fitting))
     offset = rng.random()
-    strata = rng.permutation(batch)
+    strata = rng.sample(range(batch), batch)
     samples = []
     for index in range(rank, batch, world_size):
-        own = generator(seed, "sample", step, part, index)
-        number = int(own.integers(ends[-1]))
-        position = int(np.searchsorted(ends, number, side="right"))
+        own = chances(seed, "sample", step, part, index)
+        number = own.randrange(ends[-1])
+        position = bisect_right(ends, number)
         chosen = fitting[position]
-        clip = number - (int(ends[position - 1]) if position else 0)
+        clip = number - (ends[position - 1] if position else 0)
         kind = own.random()
         known = 1 if kind < config.first_frame else MOTION_FRAMES
         u = (strata[index] + offset) / batch if stratified else own.random()
@@ -181,10 +188,10 @@ def plan_batch(
             SamplePlan(
                 group=table.groups[chosen],
                 clip=clip,
-                caption=None if own.random() < config.drop_prompt else float(own.random()),
+                caption=None if own.random() < config.drop_prompt else own.random(),
                 num_known=known if kind < config.first_frame + config.motion_frames else 0,
                 memory=plan_memory(own, table, chosen, clip, num_memory, config.augment.probability),
-                u=float(min(max(u, 1e-9), 1 - 1e-9)),
+                u=min(max(u, 1e-9), 1 - 1e-9),
                 noise_seed=seed_of(seed, "noise", step, part, index),
             )
         )

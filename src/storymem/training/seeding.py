@@ -6,10 +6,11 @@ So a resumed run needs no generator's state, and two processes that share a batc
 from __future__ import annotations
 
 import hashlib
+from random import Random
 
 import numpy as np
 
-__all__ = ["generator", "seed_of"]
+__all__ = ["chances", "generator", "seed_of"]
 
 
 def seed_of(*place: object) -> int:
@@ -21,3 +22,8 @@ def seed_of(*place: object) -> int:
 def generator(*place: object) -> np.random.Generator:
     """A NumPy generator seeded by `seed_of`."""
     return np.random.default_rng(seed_of(*place))
+
+
+def chances(*place: object) -> Random:
+    """Python's own generator seeded by `seed_of`: for a handful of draws it is several times faster than NumPy's."""
+    return Random(seed_of(*place))

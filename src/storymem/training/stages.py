@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
-from storymem.models.checkpoints import Components, load_components
+from storymem.models.checkpoints import load_components
 from storymem.models.layouts import find_model
-from storymem.training.clips import ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
-from storymem.training.denoise import DenoisingTask, Geometry
-from storymem.training.encode import CachedLoader, SourceLoader, weights_digest
+from storymem.training.denoise import DenoisingTask
 from storymem.training.loop import TrainedTask, train_task
 from storymem.training.networks import (
     Denoiser,
@@ -27,12 +21,19 @@ from storymem.training.networks import (
     dtype_of,
 )
 from storymem.training.output import lora_tensors, save_lora, save_model, save_vae
-from storymem.training.plan import MOTION_FRAMES
 from storymem.training.run import TrainResult, settings_of
 from storymem.training.samples import draw_sheet
-from storymem.training.sections import DataSection
-from storymem.training.seeding import seed_of
-from storymem.training.store import ClipStore, GroupStore
+from storymem.training.shared import (
+    DenoisingRun,
+    autocast_of,
+    expert_spans,
+    make_pipeline,
+    open_data,
+    refuse_sheets_of_experts,
+    seed_network,
+    whole_copy,
+)
+from storymem.training.store import GroupStore
 from storymem.training.text import PromptCache, build_tokenizer
 from storymem.training.vae import Autoencoder, PixelLoader, VaeTask, latent_statistics
 
@@ -41,40 +42,17 @@ if TYPE_CHECKING:
 
     from storymem.training.log import RunLog
 
-__all__ = ["encode_footage", "latent_folder", "make_loader", "open_data", "run_denoising", "run_vae"]
+__all__ = ["encode_footage", "run_denoising", "run_vae"]
 
 _STATISTICS_CLIPS = 256
 
 
-def open_data(data: DataSection) -> ClipSource:
-    """The source of a run: a world, or a folder of footage.
-
-    Raises:
-        SettingsError: there is no such world, or the folder is none of ours.
-    """
-    if data.folder is not None:
-        from storymem.training.footage import FootageSource
-
-        return FootageSource(data.folder, data.width, data.height, data.num_frames)
-    assert data.world is not None
-    return open_source(data.world, data.width, data.height, data.num_frames, data.options)
-
-
-def _autocast(stage: VaeStage | BaseStage | MemoryStage) -> torch.dtype | None:
-    return torch.bfloat16 if stage.runtime.precision == "bfloat16" else None
-
-
-def _seed_network(stage: VaeStage | BaseStage | MemoryStage, name: str) -> None:
-    """New weights are drawn from torch's own generator: every process draws the same, in every sitting."""
-    torch.manual_seed(seed_of(stage.seed, "weights", name))
-
-
 def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_changes: bool) -> TrainResult:
     """Train a VAE, measure its latents, and write it to ``OUTPUT/vae``."""
-    _seed_network(stage, "vae")
+    seed_network(stage, "vae")
     vae = build_vae(stage.vae)
     store = GroupStore(PixelLoader(open_data(stage.data)), stage.data, windowed=True)
-    task = VaeTask(stage, Autoencoder(vae, _autocast(stage)), store, accelerator)
+    task = VaeTask(stage, Autoencoder(vae, autocast_of(stage)), store, accelerator)
     trained = train_task(task, stage, accelerator, log, {"settings": settings_of(stage)}, accept_changes)
     result = TrainResult(samples_per_second={"vae": trained.samples_per_second})
     if accelerator.is_main_process:
@@ -87,49 +65,6 @@ def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_chang
         result.outputs.append(stage.output / "vae")
     accelerator.wait_for_everyone()
     return result
-
-
-def _known(stage: BaseStage | MemoryStage) -> tuple[int, ...]:
-    conditioning = stage.conditioning
-    known = ((1, conditioning.first_frame), (MOTION_FRAMES, conditioning.motion_frames))
-    if conditioning.motion_frames and stage.data.num_frames < MOTION_FRAMES:
-        raise SettingsError(
-            f"conditioning.motion_frames gives {MOTION_FRAMES} frames, but clips have {stage.data.num_frames}: raise "
-            "data.num_frames."
-        )
-    return tuple(count for count, share in known if share)
-
-
-def latent_folder(stage: BaseStage | MemoryStage, digest: str) -> str:
-    """Name of the folder that cached latents go to: changes with everything that they depend on."""
-    data = stage.data
-    parts = [digest, data.width, data.height, data.num_frames, data.keyframes_per_clip, data.variants, stage.seed]
-    parts += [list(_known(stage)), stage.conditioning.augment.model_dump(exclude={"probability"})]
-    return f"latents-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
-
-
-def make_loader(
-    stage: BaseStage | MemoryStage, source: ClipSource, codec: LatentCodec, device: torch.device
-) -> SourceLoader | CachedLoader:
-    """What encodes the clips of a source: footage to files, once; a world to memory, as the window moves."""
-    data = stage.data
-    loader = SourceLoader(
-        source,
-        codec,
-        seed=stage.seed,
-        known=_known(stage),
-        keyframes=data.keyframes_per_clip,
-        variants=data.variants,
-        config=stage.conditioning.augment,
-        device=device if data.store == "device" and data.world is not None else "cpu",
-        dtype=dtype_of(stage.runtime.precision),
-    )
-    if data.folder is None:
-        return loader
-    from storymem.training.footage import FootageSource
-
-    assert isinstance(source, FootageSource)
-    return CachedLoader(loader, source, data.folder / latent_folder(stage, weights_digest(codec.vae)))
 
 
 def run_denoising(
@@ -174,60 +109,7 @@ def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
     return sum(run.source.size(index) for index in range(len(run.source)))
 
 
-class _DenoisingRun:
-    """What both stages share: the clips, the VAE and the sheets."""
-
-    def __init__(self, stage: BaseStage | MemoryStage, accelerator: Accelerator, vae: Any) -> None:
-        self.accelerator = accelerator
-        if stage.sample.every and (stage.runtime.fsdp or stage.data.folder is not None):
-            raise SettingsError(
-                "sample sheets are made on worlds and without runtime.fsdp: set sample.every to 0, and look at "
-                "`storymem generate` with the result."
-            )
-        self.vae = vae.to(accelerator.device)
-        self.codec = LatentCodec(self.vae)
-        self.source = open_data(stage.data)
-        loader = make_loader(stage, self.source, self.codec, accelerator.device)
-        if isinstance(loader, CachedLoader):
-            for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
-                loader.load(index)
-            if accelerator.is_main_process:
-                assert loader.blank is not None
-            accelerator.wait_for_everyone()
-            self.vae.to("cpu")  # footage is in latents now
-        self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
-        self.geometry = Geometry(
-            stage.data.num_frames,
-            stage.data.height,
-            stage.data.width,
-            self.codec.temporal_factor,
-            self.codec.spatial_factor,
-        )
-
-
-def _refuse_sheets_of_experts(stage: BaseStage | MemoryStage) -> None:
-    if stage.sample.every:
-        raise SettingsError(
-            "sample sheets need the whole model, and of two experts only one is in memory: set sample.every to 0."
-        )
-
-
-def _pipeline(transformer: Any, vae: Any, text_encoder: Any, tokenizer: Any) -> Any:
-    from storymem.pipeline import StoryMemPipeline
-
-    parts = Components(transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
-    pipe = StoryMemPipeline.from_components(parts)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def _spans(names: Sequence[str], boundary: float) -> dict[str, tuple[float, float]]:
-    """Noise levels of each expert."""
-    known = {"model": (0.0, 1.0), "high": (boundary, 1.0), "low": (0.0, boundary)}
-    return {name: known[name] for name in names}
-
-
-class _BaseRun(_DenoisingRun):
+class _BaseRun(DenoisingRun):
     """A new transformer (or two experts), text encoder and tokenizer; written to ``OUTPUT/model``, a diffusers folder.
 
     The text encoder is trained together with the first expert and frozen for the second.
@@ -243,8 +125,8 @@ class _BaseRun(_DenoisingRun):
             )
         self.tasks = ("model",) if stage.transformer.experts == 1 else ("high", "low")
         if len(self.tasks) > 1:
-            _refuse_sheets_of_experts(stage)
-        self.spans = _spans(self.tasks, stage.transformer.boundary_ratio)
+            refuse_sheets_of_experts(stage)
+        self.spans = expert_spans(self.tasks, stage.transformer.boundary_ratio)
         captions = self.source.captions(stage.text_encoder.captions)
         self.tokenizer = build_tokenizer(captions, stage.text_encoder)
         self.text_encoder: Any = None
@@ -253,7 +135,7 @@ class _BaseRun(_DenoisingRun):
     def task(self, name: str) -> DenoisingTask:
         """The training of one expert."""
         stage = self.stage
-        _seed_network(stage, name)
+        seed_network(stage, name)
         transformer = build_transformer(stage.transformer, self.vae.config.z_dim, stage.text_encoder.d_model)
         first = self.text_encoder is None
         if first:
@@ -261,7 +143,7 @@ class _BaseRun(_DenoisingRun):
         text_encoder = self.text_encoder.to(self.accelerator.device)
         if stage.runtime.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        denoiser = Denoiser(transformer, text_encoder if first else None, _autocast(stage))
+        denoiser = Denoiser(transformer, text_encoder if first else None, autocast_of(stage))
         text: dict[str, Any] = {"tokenizer": self.tokenizer}
         if not first:
             text = {"prompts": PromptCache(self.tokenizer, text_encoder, self.accelerator.device)}
@@ -278,16 +160,16 @@ class _BaseRun(_DenoisingRun):
         )
 
     def _sheet(self, denoiser: Denoiser) -> Any:
-        pipe = _pipeline(denoiser.transformer, self.vae, denoiser.text_encoder, self.tokenizer)
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=_autocast(self.stage) is not None):
+        pipe = make_pipeline(denoiser.transformer, self.vae, denoiser.text_encoder, self.tokenizer)
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
             return draw_sheet(pipe, self.store, self.stage, self.geometry)
 
     def keep(self, name: str, trained: TrainedTask) -> None:
         """Take the trained weights out of the run."""
         denoiser = cast(Denoiser, trained.module)
-        self.trained[name] = _whole_copy(denoiser.transformer)
+        self.trained[name] = whole_copy(denoiser.transformer)
         if denoiser.text_encoder is not None:
-            self.text_encoder = _whole_copy(denoiser.text_encoder).requires_grad_(False).eval()
+            self.text_encoder = whole_copy(denoiser.text_encoder).requires_grad_(False).eval()
 
     def write(self) -> Any:
         """Write the model."""
@@ -305,7 +187,7 @@ class _BaseRun(_DenoisingRun):
         return folder
 
 
-class _MemoryRun(_DenoisingRun):
+class _MemoryRun(DenoisingRun):
     """Memory for a model that exists: ``OUTPUT/lora``, or ``OUTPUT/model`` where all its weights were trained.
 
     Only one expert is in memory at a time. With footage, prompts are embedded before the training and the text encoder
@@ -324,9 +206,9 @@ class _MemoryRun(_DenoisingRun):
         self.stage = stage
         self.tasks = ("model",) if not two else ("high", "low") if stage.expert == "both" else (stage.expert,)
         if two:
-            _refuse_sheets_of_experts(stage)
+            refuse_sheets_of_experts(stage)
         ratio = files.boundary_ratio
-        self.spans = _spans(self.tasks, 0.9 if ratio is None else ratio)
+        self.spans = expert_spans(self.tasks, 0.9 if ratio is None else ratio)
         self.boundary_ratio = (0.9 if ratio is None else ratio) if two else None
         assert parts.text_encoder is not None
         assert parts.tokenizer is not None
@@ -355,14 +237,14 @@ class _MemoryRun(_DenoisingRun):
         frozen = dtype_of(stage.runtime.base_dtype) if stage.train == "lora" else torch.float32
         parts = load_components(stage.model, dtype=frozen, only=[component])
         transformer: Any = getattr(parts, component)
-        _seed_network(stage, name)
+        seed_network(stage, name)
         if stage.train == "lora":
             add_lora(transformer, stage.lora)
         else:
             transformer.requires_grad_(True)
         if stage.runtime.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        denoiser = Denoiser(transformer, None, _autocast(stage))
+        denoiser = Denoiser(transformer, None, autocast_of(stage))
         return DenoisingTask(
             stage,
             name,
@@ -376,8 +258,8 @@ class _MemoryRun(_DenoisingRun):
         )
 
     def _sheet(self, denoiser: Denoiser) -> Any:
-        pipe = _pipeline(denoiser.transformer, self.vae, self.text_encoder, self.tokenizer)
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=_autocast(self.stage) is not None):
+        pipe = make_pipeline(denoiser.transformer, self.vae, self.text_encoder, self.tokenizer)
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
             return draw_sheet(pipe, self.store, self.stage, self.geometry, self.prompts)
 
     def keep(self, name: str, trained: TrainedTask) -> None:
@@ -386,7 +268,7 @@ class _MemoryRun(_DenoisingRun):
         if self.stage.train == "lora":
             self.trained[name] = lora_tensors(transformer)
         else:
-            self.trained[name] = _whole_copy(transformer)
+            self.trained[name] = whole_copy(transformer)
 
     def write(self) -> Any:
         """Write the LoRA, or the model."""
@@ -409,16 +291,3 @@ class _MemoryRun(_DenoisingRun):
             boundary_ratio=self.boundary_ratio,
         )
         return stage.output / "model"
-
-
-def _whole_copy(module: Any) -> Any:
-    """A copy of a network on the CPU as it is now, whole even if it was sharded (then every process must ask)."""
-    from storymem.training.checkpoint import full_tensor
-
-    state = {name: full_tensor(tensor).clone() for name, tensor in module.state_dict().items()}
-    if hasattr(module, "config") and hasattr(type(module), "from_config"):
-        fresh = type(module).from_config(module.config)  # diffusers
-    else:
-        fresh = type(module)(module.config)  # transformers
-    fresh.load_state_dict(state)
-    return fresh

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["StorylandOptions", "StorylandSource"]
 
 
+_REMEMBERED = 2**16  # groups; more than any pool holds
+
+
 class StorylandOptions(BaseModel):
     """What `data.options` can say of storyland.
 
@@ -63,7 +66,8 @@ class StorylandSource:
             name = ".".join(str(part) for part in problem["loc"])
             known = ", ".join(StorylandOptions.model_fields)
             raise SettingsError(f"data.options.{name}: {problem['msg']} (storyland knows {known}).") from None
-        self._groups: OrderedDict[int, Group] = OrderedDict()
+        # Asked for with every sample, while groups are drawn once: who is in which clip is remembered.
+        self._related: OrderedDict[int, tuple[tuple[int, ...], ...]] = OrderedDict()
 
     @property
     def identity(self) -> str:
@@ -79,7 +83,12 @@ class StorylandSource:
 
     def related(self, index: int, clip: int) -> Sequence[int]:
         """See `ClipSource.related`: the clips that show every hero of this one."""
-        return self._group(index).related(clip)
+        if index not in self._related:
+            group = self._group(index)
+            self._related[index] = tuple(group.related(number) for number in range(len(group.clips)))
+            while len(self._related) > _REMEMBERED:
+                self._related.popitem(last=False)
+        return self._related[index][clip]
 
     def group(self, index: int) -> Sequence[Clip]:
         """See `ClipSource.group`."""
@@ -103,10 +112,5 @@ class StorylandSource:
         return [clip.caption for index in range(groups) for clip in self._group(index).clips][:count]
 
     def _group(self, index: int) -> Group:
-        if index not in self._groups:
-            options = self.options
-            self._groups[index] = sample_group(index, options.split, clips=options.clips, two_heroes=options.two_heroes)
-            while len(self._groups) > 4096:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(index)
-        return self._groups[index]
+        options = self.options
+        return sample_group(index, options.split, clips=options.clips, two_heroes=options.two_heroes)

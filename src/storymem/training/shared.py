@@ -1,0 +1,174 @@
+"""What the stages share: the source of clips, their latents, the VAE, and putting weights back together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from storymem.conditioning.codec import LatentCodec
+from storymem.errors import SettingsError
+from storymem.models.checkpoints import Components
+from storymem.training.clips import ClipSource, open_source
+from storymem.training.config import BaseStage, MemoryStage, VaeStage
+from storymem.training.denoise import Geometry
+from storymem.training.encode import CachedLoader, SourceLoader, weights_digest
+from storymem.training.networks import dtype_of
+from storymem.training.plan import MOTION_FRAMES
+from storymem.training.sections import DataSection
+from storymem.training.seeding import seed_of
+from storymem.training.store import ClipStore
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = [
+    "DenoisingRun",
+    "autocast_of",
+    "expert_spans",
+    "latent_folder",
+    "make_loader",
+    "make_pipeline",
+    "open_data",
+    "refuse_sheets_of_experts",
+    "seed_network",
+    "whole_copy",
+]
+
+
+def open_data(data: DataSection) -> ClipSource:
+    """The source of a run: a world, or a folder of footage.
+
+    Raises:
+        SettingsError: there is no such world, or the folder is none of ours.
+    """
+    if data.folder is not None:
+        from storymem.training.footage import FootageSource
+
+        return FootageSource(data.folder, data.width, data.height, data.num_frames)
+    assert data.world is not None
+    return open_source(data.world, data.width, data.height, data.num_frames, data.options)
+
+
+def autocast_of(stage: VaeStage | BaseStage | MemoryStage) -> torch.dtype | None:
+    """The type to compute in, or None for the weights' own."""
+    return torch.bfloat16 if stage.runtime.precision == "bfloat16" else None
+
+
+def seed_network(stage: VaeStage | BaseStage | MemoryStage, name: str) -> None:
+    """New weights are drawn from torch's own generator: every process draws the same, in every sitting."""
+    torch.manual_seed(seed_of(stage.seed, "weights", name))
+
+
+def _known(stage: BaseStage | MemoryStage) -> tuple[int, ...]:
+    conditioning = stage.conditioning
+    known = ((1, conditioning.first_frame), (MOTION_FRAMES, conditioning.motion_frames))
+    if conditioning.motion_frames and stage.data.num_frames < MOTION_FRAMES:
+        raise SettingsError(
+            f"conditioning.motion_frames gives {MOTION_FRAMES} frames, but clips have {stage.data.num_frames}: raise "
+            "data.num_frames."
+        )
+    return tuple(count for count, share in known if share)
+
+
+def latent_folder(stage: BaseStage | MemoryStage, digest: str) -> str:
+    """Name of the folder that cached latents go to: changes with everything that they depend on."""
+    data = stage.data
+    parts = [digest, data.width, data.height, data.num_frames, data.keyframes_per_clip, data.variants, stage.seed]
+    parts += [list(_known(stage)), stage.conditioning.augment.model_dump(exclude={"probability"})]
+    return f"latents-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+
+
+def make_loader(
+    stage: BaseStage | MemoryStage, source: ClipSource, codec: LatentCodec, device: torch.device
+) -> SourceLoader | CachedLoader:
+    """What encodes the clips of a source: footage to files, once; a world to memory, as the window moves."""
+    data = stage.data
+    loader = SourceLoader(
+        source,
+        codec,
+        seed=stage.seed,
+        known=_known(stage),
+        keyframes=data.keyframes_per_clip,
+        variants=data.variants,
+        config=stage.conditioning.augment,
+        device=device if data.store == "device" and data.world is not None else "cpu",
+        dtype=dtype_of(stage.runtime.precision),
+    )
+    if data.folder is None:
+        return loader
+    from storymem.training.footage import FootageSource
+
+    assert isinstance(source, FootageSource)
+    return CachedLoader(loader, source, data.folder / latent_folder(stage, weights_digest(codec.vae)))
+
+
+class DenoisingRun:
+    """What both stages share: the clips, the VAE and the sheets."""
+
+    def __init__(self, stage: BaseStage | MemoryStage, accelerator: Accelerator, vae: Any) -> None:
+        self.accelerator = accelerator
+        if stage.sample.every and (stage.runtime.fsdp or stage.data.folder is not None):
+            raise SettingsError(
+                "sample sheets are made on worlds and without runtime.fsdp: set sample.every to 0, and look at "
+                "`storymem generate` with the result."
+            )
+        self.vae = vae.to(accelerator.device)
+        self.codec = LatentCodec(self.vae)
+        self.source = open_data(stage.data)
+        loader = make_loader(stage, self.source, self.codec, accelerator.device)
+        if isinstance(loader, CachedLoader):
+            for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
+                loader.load(index)
+            if accelerator.is_main_process:
+                assert loader.blank is not None
+            accelerator.wait_for_everyone()
+            self.vae.to("cpu")  # footage is in latents now
+        self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
+        self.geometry = Geometry(
+            stage.data.num_frames,
+            stage.data.height,
+            stage.data.width,
+            self.codec.temporal_factor,
+            self.codec.spatial_factor,
+        )
+
+
+def refuse_sheets_of_experts(stage: BaseStage | MemoryStage) -> None:
+    """Raise `SettingsError` if sample sheets are asked for of a model with two experts."""
+    if stage.sample.every:
+        raise SettingsError(
+            "sample sheets need the whole model, and of two experts only one is in memory: set sample.every to 0."
+        )
+
+
+def make_pipeline(transformer: Any, vae: Any, text_encoder: Any, tokenizer: Any) -> Any:
+    """A pipeline around networks in training."""
+    from storymem.pipeline import StoryMemPipeline
+
+    parts = Components(transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
+    pipe = StoryMemPipeline.from_components(parts)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def expert_spans(names: Sequence[str], boundary: float) -> dict[str, tuple[float, float]]:
+    """Noise levels of each expert."""
+    known = {"model": (0.0, 1.0), "high": (boundary, 1.0), "low": (0.0, boundary)}
+    return {name: known[name] for name in names}
+
+
+def whole_copy(module: Any) -> Any:
+    """A copy of a network on the CPU as it is now, whole even if it was sharded (then every process must ask)."""
+    from storymem.training.checkpoint import full_tensor
+
+    state = {name: full_tensor(tensor).clone() for name, tensor in module.state_dict().items()}
+    if hasattr(module, "config") and hasattr(type(module), "from_config"):
+        fresh = type(module).from_config(module.config)  # diffusers
+    else:
+        fresh = type(module)(module.config)  # transformers
+    fresh.load_state_dict(state)
+    return fresh
