@@ -47,18 +47,12 @@ def rows(model: type[BaseModel], prefix: str, skip: frozenset[str] = frozenset()
             continue
         annotation: Any = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            inner.append((f"{prefix}{name}.", annotation, field.get_default(call_default_factory=True)))
+            inner.append((f"{prefix}{name}.", annotation))
             continue
         text = (field.description or "").replace("\n", " ") + choices_of(annotation)
         yield f"| `{prefix}{name}` | {default_of(field.get_default(call_default_factory=True))} | {text} |"
-    for path, annotation, default in inner:
-        changed = {}
-        if isinstance(default, BaseModel):
-            changed = {key: value for key, value in default if value != annotation.model_fields[key].default}
-        own = ", ".join(
-            f"{key} {json.dumps(value)}" for key, value in changed.items() if not isinstance(value, BaseModel)
-        )
-        yield f"| **`{path[:-1]}`** | {'here: ' + own if own else ''} | {(annotation.__doc__ or '').splitlines()[0]} |"
+    for path, annotation in inner:
+        yield f"| **`{path[:-1]}`** |  | {(annotation.__doc__ or '').splitlines()[0]} |"
         yield from rows(annotation, path)
 
 

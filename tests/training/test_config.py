@@ -21,6 +21,13 @@ def test_defaults_are_the_methods() -> None:
     assert config.conditioning.memory_stride == 5
 
 
+def test_a_base_has_no_memory_unless_asked() -> None:
+    text = "stage: base\noutput: out\nsteps: 1\nvae: v\ndata: {world: w}\n"
+    assert parse_config(text, "a.yaml").conditioning.max_memory == 0
+    assert parse_config(text + "conditioning: {first_frame: 0.2}\n", "a.yaml").conditioning.max_memory == 0
+    assert parse_config(text + "conditioning: {max_memory: 3}\n", "a.yaml").conditioning.max_memory == 3
+
+
 def test_every_mistake_is_told_in_a_line() -> None:
     text = MINIMAL + "batch_siz: 3\nlora: {rank: 0, alfa: 3}\noptimizer: {schedule: sine}\n"
     with pytest.raises(SettingsError) as caught:

@@ -149,6 +149,30 @@ def test_the_adapter_in_training_computes_what_is_saved(tmp_path: Path) -> None:
     assert (velocity(trained) - velocity(fresh)).norm() / velocity(fresh).norm() < 1e-5
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.99])
+def test_what_is_saved_is_the_average(tmp_path: Path, decay: float) -> None:
+    config = toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=high", f"ema.decay={decay}")
+    train(config)
+    checkpoint = tmp_path / "checkpoints" / "high-00000004"
+    weights = load_file(checkpoint / "weights.safetensors")
+    expected = load_file(checkpoint / "average.safetensors") if decay else weights
+    saved = load_file(tmp_path / "lora" / "backbone_high_noise.safetensors")
+    assert len(saved) == len(expected) == 60
+    name = "transformer.blocks.0.attn1.to_q.lora_B.memory.weight"
+    assert torch.equal(saved["base_model.model.blocks.0.self_attn.q.lora_B.weight"], expected[name])
+    assert torch.equal(expected[name], weights[name]) == (decay == 0)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.99])
+def test_a_base_is_the_average_too(small_model: Path, tmp_path: Path, decay: float) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", f"ema.decay={decay}"))
+    kind = "average" if decay else "weights"
+    expected = load_file(tmp_path / "checkpoints" / "model-00000004" / f"{kind}.safetensors")
+    saved = load_file(tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(saved["proj_out.weight"], expected["transformer.proj_out.weight"])
+
+
 def test_one_expert_alone_can_be_trained(tmp_path: Path) -> None:
     train(toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=low", "steps=1"))
     assert [path.name for path in sorted((tmp_path / "lora").glob("*.safetensors"))] == [

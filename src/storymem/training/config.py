@@ -9,6 +9,7 @@ from pydantic import ValidationError, model_validator
 
 from storymem.errors import SettingsError
 from storymem.training.sections import (
+    BaseConditioningSection,
     ConditioningSection,
     DataSection,
     EmaSection,
@@ -102,7 +103,7 @@ class BaseStage(_DenoisingStage):
     """The VAE: a folder with config.json (the output of the vae stage is OUTPUT/vae)."""
     transformer: TransformerSection = TransformerSection()
     text_encoder: TextEncoderSection = TextEncoderSection()
-    conditioning: ConditioningSection = ConditioningSection(max_memory=0)
+    conditioning: BaseConditioningSection = BaseConditioningSection()
 
 
 class MemoryStage(_DenoisingStage):

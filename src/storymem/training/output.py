@@ -46,7 +46,7 @@ def original_module(name: str) -> str:
 def lora_tensors(transformer: WanTransformer3DModel, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
     """The LoRA of a transformer under the method's keys (``base_model.model.blocks.0.self_attn.q.lora_A.weight``).
 
-    Every process must ask if the model is sharded.
+    They are copies. Every process must ask if the model is sharded.
     """
     tensors = {}
     for name, parameter in transformer.named_parameters():
@@ -54,7 +54,7 @@ def lora_tensors(transformer: WanTransformer3DModel, dtype: torch.dtype | None =
             mark = f".{part}.{ADAPTER}.weight"
             if name.endswith(mark):
                 module = original_module(name.removesuffix(mark))
-                whole = full_tensor(parameter)
+                whole = full_tensor(parameter).clone()  # the parameter goes on changing
                 tensors[f"base_model.model.{module}.{part}.weight"] = whole if dtype is None else whole.to(dtype)
     return tensors
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "AugmentSection",
+    "BaseConditioningSection",
     "ConditioningSection",
     "DataSection",
     "EmaSection",
@@ -172,6 +173,13 @@ class ConditioningSection(Section):
         if self.first_frame + self.motion_frames > 1:
             raise ValueError("first_frame and motion_frames together are above 1")
         return self
+
+
+class BaseConditioningSection(ConditioningSection):
+    """What a base is given of a clip besides noise: no memory, unless it is asked for."""
+
+    max_memory: NotNegative = 0
+    """M: a batch has 1 to M keyframes from related clips; a base has none of its own accord."""
 
 
 class NoiseSection(Section):
