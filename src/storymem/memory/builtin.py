@@ -12,7 +12,7 @@ import numpy as np
 
 from storymem.memory.bank import FloatArray
 
-__all__ = ["BuiltinEncoder", "BuiltinScorer"]
+__all__ = ["BuiltinEncoder", "BuiltinScorer", "area_means"]
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 _CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=np.float32)
@@ -30,7 +30,7 @@ def _area_weights(size: int, cells: int) -> FloatArray:
     return result
 
 
-def _resample(planes: FloatArray, height: int, width: int) -> FloatArray:
+def area_means(planes: FloatArray, height: int, width: int) -> FloatArray:
     """``[..., H, W]`` to ``[..., height, width]`` by area means."""
     rows, columns = _area_weights(planes.shape[-2], height), _area_weights(planes.shape[-1], width)
     result: FloatArray = np.asarray(rows @ planes @ columns.T, dtype=np.float32)
@@ -75,7 +75,7 @@ class BuiltinEncoder:
         return result
 
     def _embed(self, frame: FloatArray) -> FloatArray:
-        small = _resample(np.asarray(frame, dtype=np.float32), self._HEIGHT, self._WIDTH)
+        small = area_means(np.asarray(frame, dtype=np.float32), self._HEIGHT, self._WIDTH)
         rgb = np.clip(small * np.float32(0.5) + np.float32(0.5), 0, 1)
         luma = np.tensordot(_LUMA, rgb, axes=1)
         parts = (self._histogram(rgb), self._layout(rgb, luma), self._edges(luma))
@@ -93,7 +93,7 @@ class BuiltinEncoder:
     def _layout(self, rgb: FloatArray, luma: FloatArray) -> FloatArray:
         chroma = np.tensordot(_CHROMA, rgb, axes=1)
         planes = np.concatenate([(luma - luma.mean())[None], 2 * chroma])
-        return _soft_unit(_resample(planes, *self._LAYOUT), floor=0.2)
+        return _soft_unit(area_means(planes, *self._LAYOUT), floor=0.2)
 
     def _edges(self, luma: FloatArray) -> FloatArray:
         along_x = np.zeros_like(luma)
@@ -105,7 +105,7 @@ class BuiltinEncoder:
         steps = np.arange(self._DIRECTIONS, dtype=np.float32)[:, None, None]
         distance = np.abs(direction - steps)
         nearness = np.maximum(0, 1 - np.minimum(distance, self._DIRECTIONS - distance))  # round the circle
-        cells = np.sqrt(_resample(strength * nearness, *self._EDGES))
+        cells = np.sqrt(area_means(strength * nearness, *self._EDGES))
         return _soft_unit(cells - cells.mean(axis=0), floor=0.2)
 
 
@@ -140,7 +140,7 @@ class BuiltinScorer:
         if height > self._HEIGHT:
             width = max(1, round(width * self._HEIGHT / height))
             height = self._HEIGHT
-            rgb = _resample(rgb, height, width)
+            rgb = area_means(rgb, height, width)
         low, high = np.percentile(rgb, (1, 99), axis=(1, 2))
         channel = int(np.argmax(high - low))  # not luma: colours of one brightness make a picture too
         plane = rgb[channel]
@@ -148,7 +148,7 @@ class BuiltinScorer:
         if spread < 1e-4:
             return 0.0
         cell = min(max(height / 60, 4), 8)
-        cells = _resample(plane, max(1, round(height / cell)), max(1, round(width / cell)))
+        cells = area_means(plane, max(1, round(height / cell)), max(1, round(width / cell)))
         contrast = float(high[channel] - low[channel]) / 0.2
         structure = (float(cells.std()) / spread - 0.2) / 0.6
         step = _steepest(plane, 1, 0.4 / self._REACH) / max(_steepest(plane, self._REACH, 0.4), 1e-6)
