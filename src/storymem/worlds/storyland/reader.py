@@ -1,0 +1,187 @@
+"""Reads from the frames of a shot what they show: the instrument that generated shots of Storyland are measured with.
+
+A small classifier, trained on clean drawings (`tools/train_storyland_reader.py`). How often it is right is stored with
+its weights, attribute by attribute: no measurement can be better than its instrument.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from storymem.errors import MediaError, ModelError
+
+if TYPE_CHECKING:
+    from storymem.worlds.storyland.reader_network import ReaderNetwork
+
+__all__ = ["HeroReading", "Reader", "ShotReading", "load_reader"]
+
+FloatArray = npt.NDArray[np.float32]
+
+_WEIGHTS = "reader.safetensors"
+_SURE = 0.5  # a head is where the network thinks so
+_APART = 0.5  # of the mean head width: nearer than this, two finds are one head
+
+
+@dataclass(frozen=True, slots=True)
+class HeroReading:
+    """One hero, as seen.
+
+    Attributes:
+        attributes: by the names of `ATTRIBUTES`; None for what is not worn, and for its colour.
+        action: one of `ACTIONS`.
+        x: middle of the head, from 0 at the picture's left edge to 1 at the right.
+        seen: share of the frames in which the hero was found.
+    """
+
+    attributes: Mapping[str, str | None]
+    action: str
+    x: float
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShotReading:
+    """One shot, as seen; `heroes` from left to right, two at most, perhaps none.
+
+    What cannot be seen is read all the same: the weather of a kitchen, the time in a cave, the bag in a close-up.
+    Whoever compares asks only for what can be seen (`ground_truth`).
+    """
+
+    place: str
+    time: str
+    weather: str
+    shot_type: str
+    heroes: tuple[HeroReading, ...]
+
+
+class Reader:
+    """Reads shots. Make one with `load_reader`.
+
+    Attributes:
+        accuracy: what was read right of unseen clean drawings, 0 to 1, by attribute, as measured after training.
+        about: how it was trained and measured.
+    """
+
+    def __init__(self, network: ReaderNetwork, accuracy: Mapping[str, float], about: Mapping[str, Any]) -> None:
+        self.network = network.eval()
+        self.accuracy = dict(accuracy)
+        self.about = dict(about)
+
+    def read(self, frames: FloatArray) -> ShotReading:
+        """Read one shot.
+
+        Args:
+            frames: [F, 3, H, W] float32 in [-1, 1], any size; best about a second long, as in training.
+
+        Raises:
+            MediaError: the array is no shot.
+        """
+        import torch
+
+        from storymem.worlds.storyland.reader_network import SCENE_CLASSES, frame_indices, to_reading_size
+
+        if frames.ndim != 4 or frames.shape[1] != 3 or not len(frames):
+            raise MediaError(f"A shot is an array [frames, 3, height, width] of one frame or more, not {frames.shape}.")
+        with torch.inference_mode():
+            chosen = torch.from_numpy(np.ascontiguousarray(frames[frame_indices(len(frames))], dtype=np.float32))
+            pictures = to_reading_size(chosen)
+            maps, features = self.network.look(pictures)
+            summary, scene = self.network.read_scene(features[None])
+            said = {name: SCENE_CLASSES[name][int(logits.argmax())] for name, logits in scene.items()}
+            tracks = _tracks([_heads(one) for one in maps.numpy()])
+            heroes = tuple(self._hero(pictures, track, summary) for track in tracks)
+        return ShotReading(said["place"], said["time"], said["weather"], said["shot_type"], heroes)
+
+    def _hero(self, pictures: Any, track: list[FloatArray | None], summary: Any) -> HeroReading:
+        import torch
+
+        from storymem.worlds.storyland.reader_network import CLASSES, NOT_WORN, WIDTH
+
+        found = [box for box in track if box is not None]
+        there = torch.tensor([[float(box is not None) for box in track]])
+        boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))[None]
+        logits = self.network.read_heroes(pictures[None], boxes, there, summary)
+        said: dict[str, str | None] = {name: CLASSES[name][int(one.argmax())] for name, one in logits.items()}
+        action = said.pop("action")
+        assert action is not None
+        for thing in ("hat", "neckwear", "accessory"):
+            if said[thing] == NOT_WORN:
+                said[thing] = said[f"{thing}_colour"] = None
+        x = float(np.mean([box[0] for box in found])) / WIDTH
+        return HeroReading(said, action, x, len(found) / len(track))
+
+
+def _heads(found: FloatArray) -> list[FloatArray]:
+    """The heads in one frame, at most two, from left to right: [middle x, middle y, width, height] in pixels."""
+    from storymem.worlds.storyland.reader_network import GRID
+
+    score = 1 / (1 + np.exp(-found[0]))
+    heads: list[FloatArray] = []
+    for cell in np.argsort(-score, axis=None, kind="stable"):
+        row, column = divmod(int(cell), score.shape[1])
+        if score[row, column] < _SURE or len(heads) == 2:
+            break
+        x, y, width, height = found[1:, row, column]
+        size = np.exp(np.clip([width, height], -1, 3))
+        box = (np.array([column + x, row + y, *size]) * GRID).astype(np.float32)
+        if all(np.hypot(*(box[:2] - head[:2])) > _APART * (box[2] + head[2]) / 2 for head in heads):
+            heads.append(box)
+    return sorted(heads, key=lambda box: float(box[0]))
+
+
+def _tracks(frames: list[list[FloatArray]]) -> list[list[FloatArray | None]]:
+    """From the heads in each frame to one list per hero: as many heroes as most frames show, from left to right."""
+    counts = [len(heads) for heads in frames]
+    count = max((2, 1, 0), key=lambda n: (counts.count(n), n))
+    if count == 0:
+        return []
+    if count == 1:
+        # Where a second was found for a moment, the one nearest to where the hero was alone is meant.
+        alone = float(np.mean([heads[0][0] for heads in frames if len(heads) == 1]))
+        return [[min(heads, key=lambda box: abs(float(box[0]) - alone)) if heads else None for heads in frames]]
+    return [[heads[side] if len(heads) == 2 else None for heads in frames] for side in (0, 1)]
+
+
+def load_reader(path: Path | None = None) -> Reader:
+    """The reader that comes with the package, or one of your own.
+
+    Args:
+        path: a file that `tools/train_storyland_reader.py` wrote; None is the package's.
+
+    Raises:
+        ModelError: the file is missing or holds no reader.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from storymem.worlds.storyland.reader_network import ReaderNetwork
+
+    with resources.as_file(resources.files(__package__) / _WEIGHTS) as shipped:
+        file = path or shipped
+        try:
+            with safe_open(file, framework="pt") as opened:
+                notes = opened.metadata() or {}
+                weights = {name: opened.get_tensor(name).float() for name in opened.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"{file}: no reader can be read from this file ({error}): train one with "
+                "`python tools/train_storyland_reader.py`."
+            ) from error
+    network = ReaderNetwork()
+    missing = set(network.state_dict()) - set(weights) - {n for n in network.state_dict() if n.endswith("_tracked")}
+    if missing or "accuracy" not in notes:
+        raise ModelError(f"{file}: this is no reader of Storyland: train one with tools/train_storyland_reader.py.")
+    try:
+        network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{file}: this reader has another form: train it anew.") from error
+    with torch.no_grad():
+        return Reader(network, json.loads(notes["accuracy"]), json.loads(notes.get("about", "{}")))

@@ -1,0 +1,181 @@
+"""The attribute reader as PyTorch modules: one network finds heroes and reads the scene, one reads each hero.
+
+Imports PyTorch; `storymem.worlds.storyland.reader` is what others use.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from storymem.worlds.storyland.heroes import ACCESSORIES, BUILDS, HATS, NECKWEAR, PATTERNS, SPECIES
+from storymem.worlds.storyland.palette import COLOURS
+from storymem.worlds.storyland.places import PLACES, TIMES, WEATHERS
+from storymem.worlds.storyland.shots import ACTIONS, SHOT_TYPES
+
+__all__ = [
+    "CLASSES",
+    "FRAMES",
+    "GRID",
+    "HEIGHT",
+    "HERO_CLASSES",
+    "NOT_WORN",
+    "SCENE_CLASSES",
+    "WIDTH",
+    "ReaderNetwork",
+    "crops",
+    "frame_indices",
+    "to_reading_size",
+]
+
+HEIGHT, WIDTH = 64, 112
+"""Pictures are read at this size, whatever size they come in."""
+FRAMES = 5
+"""Frames of a shot that are looked at: the first, the last, and between."""
+GRID = 8
+"""Pixels of a cell in which a head's middle is looked for."""
+NOT_WORN = "none"
+
+SCENE_CLASSES: dict[str, tuple[str, ...]] = {
+    "place": tuple(PLACES),
+    "time": TIMES,
+    "weather": WEATHERS,
+    "shot_type": SHOT_TYPES,
+}
+HERO_CLASSES: dict[str, tuple[str, ...]] = {
+    "species": SPECIES,
+    "build": BUILDS,
+    "colour": COLOURS,
+    "pattern": PATTERNS,
+    "hat": (NOT_WORN, *HATS),
+    "hat_colour": COLOURS,
+    "neckwear": (NOT_WORN, *NECKWEAR),
+    "neckwear_colour": COLOURS,
+    "accessory": (NOT_WORN, *ACCESSORIES),
+    "accessory_colour": COLOURS,
+}
+CLASSES: dict[str, tuple[str, ...]] = {**SCENE_CLASSES, **HERO_CLASSES, "action": ACTIONS}
+"""Everything that is read, with what it can be."""
+
+_CROP_HEIGHT, _CROP_WIDTH = 60, 48
+# What of the picture belongs to a hero, in head sizes (mean of width and height) from the middle of the head.
+_LEFT_RIGHT, _ABOVE, _BELOW = 1.4, 1.25, 2.25
+_SCENE, _HERO = 96, 128
+
+
+def frame_indices(count: int) -> list[int]:
+    """Which of `count` frames are looked at."""
+    return [round(i * (count - 1) / (FRAMES - 1)) for i in range(FRAMES)]
+
+
+def to_reading_size(frames: Tensor) -> Tensor:
+    """[N, 3, h, w] to [N, 3, HEIGHT, WIDTH], antialiased."""
+    if frames.shape[2:] == (HEIGHT, WIDTH):
+        return frames
+    return functional.interpolate(frames, (HEIGHT, WIDTH), mode="bilinear", antialias=True)
+
+
+def crops(frames: Tensor, boxes: Tensor) -> Tensor:
+    """Heroes cut out by their heads, so that every hero comes in the same size.
+
+    Args:
+        frames: [N, 3, HEIGHT, WIDTH].
+        boxes: [N, 4], the head in each: middle x, middle y, width, height in pixels.
+
+    Returns:
+        [N, 4, 60, 48]: colours, and 1 where there is a picture.
+    """
+    size = boxes[:, 2:].mean(1)
+    middle_x, middle_y = boxes[:, 0], boxes[:, 1] + size * (_BELOW - _ABOVE) / 2
+    theta = frames.new_zeros(len(frames), 2, 3)
+    theta[:, 0, 0] = size * _LEFT_RIGHT * 2 / WIDTH
+    theta[:, 0, 2] = middle_x * 2 / WIDTH - 1
+    theta[:, 1, 1] = size * (_ABOVE + _BELOW) / HEIGHT
+    theta[:, 1, 2] = middle_y * 2 / HEIGHT - 1
+    whole = torch.cat([frames, torch.ones_like(frames[:, :1])], 1)
+    grid = functional.affine_grid(theta, [len(frames), 4, _CROP_HEIGHT, _CROP_WIDTH], align_corners=False)
+    return functional.grid_sample(whole, grid, align_corners=False)
+
+
+def _block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class ReaderNetwork(nn.Module):
+    """What `Reader` runs and `train_reader` trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            _block(3, 32, 5, 2), _block(32, 48, 3, 2), _block(48, 48), _block(48, _SCENE, 3, 2), _block(_SCENE, _SCENE)
+        )
+        self.finder = nn.Sequential(_block(_SCENE, 64), nn.Conv2d(64, 5, 1))
+        last = self.finder[1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, 1.0)  # heads are two or three cells wide
+        nn.init.constant_(last.bias[:1], -4.0)  # and one cell in a hundred has a head's middle
+        self.scene = nn.Sequential(nn.Linear(2 * _SCENE, 128), nn.ReLU(inplace=True))
+        self.scene_heads = nn.ModuleDict({name: nn.Linear(128, len(c)) for name, c in SCENE_CLASSES.items()})
+        self.hero = nn.Sequential(
+            _block(4, 32, 3, 2),
+            _block(32, 64, 3, 2),
+            _block(64, 128, 3, 2),
+            _block(128, 128),
+            nn.Conv2d(128, 32, 1),
+            nn.Flatten(),
+            nn.Linear(32 * 8 * 6, _HERO),
+            nn.ReLU(inplace=True),
+        )
+        self.looks = nn.Sequential(nn.Linear(2 * _HERO + 128, 256), nn.ReLU(inplace=True))
+        self.hero_heads = nn.ModuleDict({name: nn.Linear(256, len(c)) for name, c in HERO_CLASSES.items()})
+        self.step = nn.Sequential(nn.Linear(_HERO, 32), nn.ReLU(inplace=True))
+        self.action = nn.Sequential(nn.Linear(FRAMES * 37, 160), nn.ReLU(inplace=True), nn.Linear(160, len(ACTIONS)))
+
+    def look(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Find heads and take in the scene.
+
+        Args:
+            frames: [N, 3, HEIGHT, WIDTH].
+
+        Returns:
+            [N, 5, HEIGHT / GRID, WIDTH / GRID]: per cell how likely a head's middle is in it (logit), its place in the
+            cell (0 to 1 each) and the logarithm of its width and height in cells; and [N, 192] features.
+        """
+        features = self.trunk(frames)
+        return self.finder(features), torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
+
+    def read_scene(self, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """From features of frames [N, frames, 192] to a summary [N, 128] and the logits of `SCENE_CLASSES`."""
+        summary = self.scene(features.mean(1))
+        return summary, {name: head(summary) for name, head in self.scene_heads.items()}
+
+    def read_heroes(self, frames: Tensor, boxes: Tensor, there: Tensor, summary: Tensor) -> dict[str, Tensor]:
+        """Read heroes.
+
+        Args:
+            frames: [N, FRAMES, 3, HEIGHT, WIDTH].
+            boxes: [N, FRAMES, 4], the heads: middle x, middle y, width, height in pixels.
+            there: [N, FRAMES], 1 where the head was found; at least once for each hero.
+            summary: [N, 128], of the scene.
+
+        Returns:
+            Logits of `HERO_CLASSES` and of "action", [N, classes] each.
+        """
+        count = len(frames)
+        seen = self.hero(crops(frames.flatten(0, 1), boxes.flatten(0, 1))).unflatten(0, (count, FRAMES))
+        weight = there[..., None]
+        mean = (seen * weight).sum(1) / weight.sum(1)
+        most = (seen * weight).amax(1)  # features are not negative
+        looks = self.looks(torch.cat([mean, most, summary], 1))
+        size = boxes[..., 2:].mean(2, keepdim=True)
+        size = ((size * weight).sum(1) / weight.sum(1))[:, None]
+        middle = ((boxes[..., :2] * weight).sum(1) / weight.sum(1))[:, None]
+        moved = (boxes[..., :2] - middle) / size  # in head sizes
+        scale = boxes[..., 2:].mean(2, keepdim=True) / size - 1
+        track = torch.cat([self.step(seen), moved, scale, (size / HEIGHT).expand(-1, FRAMES, -1)], 2) * weight
+        track = torch.cat([track, weight], 2)
+        logits = {name: head(looks) for name, head in self.hero_heads.items()}
+        return {**logits, "action": self.action(track.flatten(1))}

@@ -1,0 +1,271 @@
+"""Trains the attribute reader on clean drawings, and measures it on drawings of heroes and layouts it never saw."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from storymem.errors import StorageError
+from storymem.training.augment import augment
+from storymem.training.sections import AugmentSection
+from storymem.worlds.storyland.reader import Reader
+from storymem.worlds.storyland.reader_network import (
+    CLASSES,
+    FRAMES,
+    GRID,
+    HEIGHT,
+    HERO_CLASSES,
+    NOT_WORN,
+    SCENE_CLASSES,
+    WIDTH,
+    ReaderNetwork,
+)
+from storymem.worlds.storyland.rendering import FPS, render
+from storymem.worlds.storyland.shots import sample_shot
+from storymem.worlds.storyland.truth import ground_truth
+
+__all__ = ["measure_reader", "save_reader", "train_reader"]
+
+_SECOND = 17  # frames at `FPS` that a shot of training has, of which FRAMES are drawn
+_TWO_HEROES = 0.5
+_DAMAGED = 0.5  # of the clips: generated shots are less sharp and less clean than drawn ones
+_DAMAGE = AugmentSection(probability=1.0, noise=0.12, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
+_USES, _POOL = 3, 4096  # how often a drawing is used, and how many are kept
+_RATE = 3e-3
+_LOOKED_AT = 2  # frames per clip in which heads are looked for while training
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """One clip and what is to be read in it; targets of -1 do not count."""
+
+    frames: Tensor  # uint8 [FRAMES, 3, H, W]
+    scene: dict[str, int]
+    boxes: list[list[list[float]]]  # of each hero in each frame: middle x, middle y, width, height of the head
+    there: list[list[float]]  # 1 where the head is in the picture
+    heroes: list[dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The same for many clips; N heroes in all."""
+
+    frames: Tensor  # float32 [B, FRAMES, 3, H, W] in [-1, 1]
+    scene: dict[str, Tensor]  # [B]
+    clip: Tensor  # [N], of each hero
+    boxes: Tensor  # [N, FRAMES, 4]
+    there: Tensor  # [N, FRAMES]
+    heroes: dict[str, Tensor]  # [N]
+
+
+def _examples(seeds: Sequence[int], damage: np.random.Generator) -> list[_Example]:
+    """Draw shots of the split "train", and damage some of them."""
+    specs = [sample_shot(seed, "train", two_heroes=_TWO_HEROES) for seed in seeds]
+    fps = FPS * (FRAMES - 1) / (_SECOND - 1)
+    examples = []
+    for spec, clip in zip(specs, render(specs, FRAMES, HEIGHT, WIDTH, fps=fps).transpose(1, 2), strict=True):
+        truth = ground_truth(spec, FRAMES, HEIGHT, WIDTH, fps=fps)
+        frames = clip
+        if damage.random() < _DAMAGED:
+            frames = _damaged(clip, int(damage.integers(2**31)))
+        seen = [hero for hero in truth["heroes"] if any(hero["head_boxes"])]
+        examples.append(
+            _Example(
+                frames=((frames + 1) * 127.5).round().to(torch.uint8),
+                scene={n: -1 if truth[n] is None else c.index(truth[n]) for n, c in SCENE_CLASSES.items()},
+                boxes=[_boxes(hero["head_boxes"]) for hero in seen],
+                there=[[float(head is not None) for head in hero["head_boxes"]] for hero in seen],
+                heroes=[
+                    {**{n: _target(n, hero) for n in HERO_CLASSES}, "action": CLASSES["action"].index(hero["action"])}
+                    for hero in seen
+                ],
+            )
+        )
+    return examples
+
+
+def _damaged(clip: Tensor, seed: int) -> Tensor:
+    """[F, 3, H, W] with the same damage in every frame: it should not flicker."""
+    return torch.stack([augment(frame, _DAMAGE, np.random.default_rng(seed)) for frame in clip])
+
+
+def _collate(examples: Sequence[_Example], flip: Tensor) -> _Batch:
+    """Examples as one batch; those with `flip` in a mirror."""
+    frames = torch.stack([example.frames for example in examples])
+    frames[flip] = frames[flip].flip(-1)
+    clip = torch.tensor([i for i, example in enumerate(examples) for _ in example.heroes])
+    boxes = torch.tensor([box for example in examples for box in example.boxes])
+    boxes[..., 0] = torch.where(flip[clip, None], WIDTH - boxes[..., 0], boxes[..., 0])
+    heroes = [hero for example in examples for hero in example.heroes]
+    return _Batch(
+        frames.float() / 127.5 - 1,
+        {name: torch.tensor([example.scene[name] for example in examples]) for name in SCENE_CLASSES},
+        clip,
+        boxes,
+        torch.tensor([there for example in examples for there in example.there]),
+        {name: torch.tensor([hero[name] for hero in heroes]) for name in (*HERO_CLASSES, "action")},
+    )
+
+
+def _boxes(heads: Sequence[Sequence[float] | None]) -> list[list[float]]:
+    spare = next(head for head in heads if head is not None)
+    return [_middle_and_size(head or spare) for head in heads]
+
+
+def _middle_and_size(box: Sequence[float]) -> list[float]:
+    x0, y0, x1, y1 = box
+    return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
+
+
+def _target(name: str, hero: dict[str, Any]) -> int:
+    """The class of an attribute, or -1 if it cannot be seen; what is not worn has no colour."""
+    value = hero["attributes"][name]
+    if name not in hero["visible"] or (value is None and name.endswith("_colour")):
+        return -1
+    return HERO_CLASSES[name].index(NOT_WORN if value is None else value)
+
+
+def _loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+    looked_at = torch.randperm(FRAMES, generator=rng)[:_LOOKED_AT]
+    maps, features = network.look(batch.frames[:, looked_at].flatten(0, 1))
+    maps = maps.float().reshape(-1, _LOOKED_AT, *maps.shape[1:])
+    summary, scene = network.read_scene(features.reshape(-1, _LOOKED_AT, features.shape[1]))
+    total = sum((_cross_entropy(logits, batch.scene[name]) for name, logits in scene.items()), torch.zeros(()))
+    total = total + _finding_loss(maps, batch, looked_at)
+    # Heads are not always found exactly.
+    jitter = torch.randn(batch.boxes.shape, generator=rng) * torch.tensor([0.05, 0.05, 0.07, 0.07])
+    size = batch.boxes[..., 2:]
+    boxes = torch.cat([batch.boxes[..., :2] + jitter[..., :2] * size, size * jitter[..., 2:].exp()], -1)
+    logits = network.read_heroes(batch.frames[batch.clip], boxes, batch.there, summary[batch.clip])
+    return total + sum((_cross_entropy(one, batch.heroes[name]) for name, one in logits.items()), torch.zeros(()))
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """The mean over what counts; 0 if nothing does."""
+    summed = functional.cross_entropy(logits.float(), target, ignore_index=-1, reduction="sum")
+    return summed / max(1, int((target >= 0).sum()))
+
+
+def _finding_loss(maps: Tensor, batch: _Batch, looked_at: Tensor) -> Tensor:
+    """Is a head's middle in this cell, and if so, where and how large is it?"""
+    rows, columns = maps.shape[3:]
+    boxes, there = batch.boxes[:, looked_at] / GRID, batch.there[:, looked_at] > 0
+    hero, frame = there.nonzero(as_tuple=True)
+    box, clip = boxes[hero, frame], batch.clip[hero]
+    column = box[:, 0].long().clamp(0, columns - 1)
+    row = box[:, 1].long().clamp(0, rows - 1)
+    wanted = torch.zeros_like(maps[:, :, 0])
+    wanted[clip, frame, row, column] = 1
+    found = functional.binary_cross_entropy_with_logits(maps[:, :, 0], wanted, reduction="sum")
+    place = torch.stack([box[:, 0] - column, box[:, 1] - row, box[:, 2].log(), box[:, 3].log()], 1)
+    off = functional.smooth_l1_loss(maps[clip, frame, 1:, row, column], place, beta=0.1, reduction="sum")
+    return (found + off) / max(1, len(box))
+
+
+def train_reader(
+    steps: int, *, batch_size: int = 32, seed: int = 0, on_step: Callable[[int, float], None] | None = None
+) -> ReaderNetwork:
+    """Train a reader on drawings of the split "train"; the same arguments on one thread give the same reader.
+
+    Drawing costs as much as learning; so every drawing is used about three times, in one mirror or the other.
+
+    Args:
+        steps: optimizer steps.
+        batch_size: shots per step.
+        seed: of the first weights, the damage and the shots.
+        on_step: told the number of the step and its loss.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ReaderNetwork().train()
+    rng = torch.Generator().manual_seed(seed)
+    damage = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02, betas=(0.9, 0.98))
+    warmup = min(100, max(1, steps // 10))
+    pool: list[_Example] = []
+    drawn = seed * 10**9
+    for step in range(steps):
+        fresh = max(1, round(batch_size / _USES)) if pool else batch_size
+        pool = [*pool, *_examples(range(drawn, drawn + fresh), damage)][-_POOL:]
+        drawn += fresh
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005)
+        chosen = torch.randint(len(pool), (batch_size,), generator=rng).tolist()
+        batch = _collate([pool[i] for i in chosen], torch.rand(batch_size, generator=rng) < 0.5)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = _loss(network, batch, rng)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        if on_step is not None:
+            on_step(step + 1, float(loss.detach()))
+    return network.eval()
+
+
+def measure_reader(
+    network: ReaderNetwork, shots: int, *, height: int = HEIGHT, width: int = WIDTH, damaged: bool = False
+) -> dict[str, float]:
+    """How often the reader is right on shots of the split "test", by attribute; finding the heroes is part of it.
+
+    Args:
+        network: the reader's.
+        shots: how many, by lot, each of 17 frames.
+        height, width: of the drawings.
+        damaged: blurred, noisy and through JPEG, as in training.
+
+    Returns:
+        Shares from 0 to 1: those of `CLASSES`, of what can be seen in the middle frame; and "heroes": as many found as
+        there are. A hero that was not found counts as wrong in everything.
+    """
+    reader = Reader(network, {}, {})
+    right: dict[str, list[bool]] = {name: [] for name in ("heroes", *CLASSES)}
+    rng = np.random.default_rng(0)
+    for seed in range(shots):
+        spec = sample_shot(seed, "test", two_heroes=_TWO_HEROES)
+        truth = ground_truth(spec, _SECOND, height, width)
+        frames = render([spec], _SECOND, height, width)[0].transpose(0, 1).contiguous()
+        if damaged:
+            frames = _damaged(frames, int(rng.integers(2**31)))
+        reading = reader.read(frames.numpy())
+        for name in SCENE_CLASSES:
+            if truth[name] is not None:
+                right[name].append(getattr(reading, name) == truth[name])
+        heroes = truth["heroes"]
+        right["heroes"].append(len(reading.heroes) == len(heroes))
+        for number, hero in enumerate(heroes):
+            read = reading.heroes[number] if len(reading.heroes) == len(heroes) else None
+            right["action"].append(read is not None and read.action == hero["action"])
+            for name in HERO_CLASSES:
+                if _target(name, hero) >= 0:
+                    right[name].append(read is not None and read.attributes[name] == hero["attributes"][name])
+    return {name: float(np.mean(values)) for name, values in right.items() if values}
+
+
+def save_reader(network: ReaderNetwork, path: Path, accuracy: dict[str, float], about: dict[str, Any]) -> None:
+    """Write a reader with what is known of it; weights in half precision.
+
+    Raises:
+        StorageError: the system refused it.
+    """
+    from safetensors.torch import save
+
+    weights = {
+        name: tensor.half().contiguous() for name, tensor in network.state_dict().items() if tensor.is_floating_point()
+    }
+    about = {**about, "torch": torch.__version__, "machine": platform.machine()}
+    rounded = {name: round(share, 4) for name, share in accuracy.items()}
+    try:
+        path.write_bytes(save(weights, {"accuracy": json.dumps(rounded), "about": json.dumps(about)}))
+    except OSError as error:
+        raise StorageError(path, error) from error
