@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from storymem.bench import metrics
 from storymem.bench.features import ShotFeatures
+from storymem.bench.readers import ShotSeen
 
 __all__ = ["METRICS", "FilmFacts", "Metric", "film_numbers", "shot_numbers", "shot_worth", "similarity_matrix"]
 
@@ -72,6 +73,13 @@ METRICS: tuple[Metric, ...] = (
         "The same for attributes that the prompt does not tell: only memory can know them.",
         "reader",
     ),
+    Metric(
+        "setting",
+        "Setting",
+        "higher",
+        "Share of what the prompts ask for beside characters (place, time, weather ...) that is right.",
+        "reader",
+    ),
     Metric("prompt_film", "Prompt, whole film", "higher", "How well the film fits the story's overview.", "text"),
     Metric("prompt_shot", "Prompt, per shot", "higher", "How well the shots fit their prompts.", "text"),
     Metric("aesthetic", "Aesthetic", "higher", "How beautiful frames are.", "judge"),
@@ -111,7 +119,8 @@ class FilmFacts:
         cuts: False where a shot continues the one before.
         shown: names of the characters in each shot.
         overview: of the story; may be empty.
-        truth: per shot what a reader needs to know, from suites that have ground truth.
+        truth: per shot, see `AttributeReader`; from suites that have ground truth.
+        scenes_known: False if `scenes` says nothing, as of clips without a script.
     """
 
     prompts: tuple[str, ...] | None
@@ -120,6 +129,7 @@ class FilmFacts:
     shown: tuple[tuple[str, ...], ...]
     overview: str = ""
     truth: tuple[Mapping[str, Any], ...] | None = None
+    scenes_known: bool = True
 
 
 def film_numbers(
@@ -129,7 +139,7 @@ def film_numbers(
     prompt_similarity: Array | None = None,
     prompt_shots: Array | None = None,
     prompt_film: float | None = None,
-    readings: Sequence[Sequence[Mapping[str, str | None]]] | None = None,
+    readings: Sequence[ShotSeen] | None = None,
 ) -> dict[str, float | None]:
     """Every metric of `METRICS` for one film; None where it cannot be measured.
 
@@ -139,7 +149,7 @@ def film_numbers(
         prompt_similarity: ``[S, S]``; None: the prompts are unknown.
         prompt_shots: cosine of each shot with its prompt; None: not measured.
         prompt_film: cosine of the film with its overview; None: not measured.
-        readings: for each shot, what a reader saw of each character in its truth; None: not read.
+        readings: what a reader saw in each shot; None: not read.
     """
     worth = shot_worth(shots)
     similarity = similarity_matrix(shots, worth)
@@ -152,17 +162,18 @@ def film_numbers(
         metrics.join_smoothness(shots[i].last, shots[j].first, float(np.sqrt(worth[i] * worth[j]))) for i, j in joined
     ]
     beauty = [float(shot.beauty.mean()) for shot in shots if shot.beauty.size]
-    identity, untold = (None, None) if facts.truth is None or readings is None else _identity(facts.truth, readings)
+    read = {} if facts.truth is None or readings is None else _agreements(facts.truth, readings)
     known = prompt_similarity is not None
     return {
         "consistency_all": overall,
         "consistency_top10": metrics.consistency_top(similarity, _given(prompt_similarity)) if known else None,
-        "within_scene": metrics.within_scene(similarity, facts.scenes),
-        "across_scenes": metrics.across_scenes(similarity, facts.scenes),
+        "within_scene": metrics.within_scene(similarity, facts.scenes) if facts.scenes_known else None,
+        "across_scenes": metrics.across_scenes(similarity, facts.scenes) if facts.scenes_known else None,
         "character_consistency": metrics.character_consistency(similarity, facts.shown),
         "end_similarity": metrics.end_similarity(similarity),
-        "identity": identity,
-        "identity_untold": untold,
+        "identity": read.get("identity"),
+        "identity_untold": read.get("identity_untold"),
+        "setting": read.get("setting"),
         "prompt_film": prompt_film,
         "prompt_shot": None if prompt_shots is None else float(np.mean(prompt_shots)),
         "aesthetic": float(np.mean(beauty)) if beauty else None,
@@ -203,21 +214,17 @@ def _given(value: Array | None) -> Array:
     return value
 
 
-def _identity(
-    truth: Sequence[Mapping[str, Any]], readings: Sequence[Sequence[Mapping[str, str | None]]]
-) -> tuple[float | None, float | None]:
-    """Agreement over all attributes that can be seen, and over those of them that the prompt does not tell."""
-    expected: list[Mapping[str, str | None]] = []
-    read: list[Mapping[str, str | None]] = []
-    seen: list[Collection[str]] = []
-    untold: list[Collection[str]] = []
-    for shot, readings_of_shot in zip(truth, readings, strict=True):
-        for hero, reading in zip(shot["heroes"], readings_of_shot, strict=True):
-            expected.append(hero["attributes"])
-            read.append(reading)
-            seen.append(hero["visible"])
-            untold.append([name for name in hero["visible"] if name not in hero["told"]])
-    return (
-        metrics.attribute_agreement(expected, read, seen),
-        metrics.attribute_agreement(expected, read, untold),
-    )
+def _agreements(truth: Sequence[Mapping[str, Any]], readings: Sequence[ShotSeen]) -> dict[str, float | None]:
+    """Agreement over the attributes that can be seen, over those that the prompt does not tell, and over settings."""
+    characters = [one for shot in truth for one in shot["characters"]]
+    seen = [one for reading in readings for one in reading.characters]
+    expected = [one["attributes"] for one in characters]
+    visible = [one["visible"] for one in characters]
+    untold = [[name for name in one["visible"] if name not in one["told"]] for one in characters]
+    return {
+        "identity": metrics.attribute_agreement(expected, seen, visible),
+        "identity_untold": metrics.attribute_agreement(expected, seen, untold),
+        "setting": metrics.attribute_agreement(
+            [shot["setting"] for shot in truth], [reading.setting for reading in readings]
+        ),
+    }

@@ -1,0 +1,176 @@
+"""Films on disk, whoever made them: a folder per system, in it a folder per story, in it the shots.
+
+::
+
+    FOLDER/
+      stories/<story>/script.yaml or .json     what was to be made (optional; see below)
+      stories/<story>/truth.json               ground truth, if there is any
+      <system>/<story>/01*.mp4, 02*.mp4 ...    one clip per shot, in the order of their numbers; or
+      <system>/<story>/film.json ...           a film folder of storymem
+
+The script may also lie in the story's own folder, as ``script.yaml`` or ``script.json``. Without one, nothing that
+needs prompts, scenes or characters is measured. A clip of another system holds what the film shows: where a shot
+continues the one before, frames that repeat it must not be in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from storymem.bench.numbers import FilmFacts
+from storymem.errors import FilmError, MediaError
+from storymem.story import Story, load_story
+
+__all__ = ["CACHE", "STORIES", "BenchFilm", "ShotFile", "find_films", "open_film", "script_in"]
+
+STORIES = "stories"
+CACHE = ".cache"
+TRUTH = "truth.json"
+
+_RESERVED = {STORIES, "report"}
+_SCRIPTS = ("script.yaml", "script.yml", "script.json", "script.json5")
+_VIDEOS = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"}
+_NUMBERED = re.compile(r"\d+(?:[-_.]\d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class ShotFile:
+    """The video of one shot, and how many frames at its start repeat the shot before."""
+
+    path: Path
+    drop: int = 0
+
+
+@dataclass(frozen=True)
+class BenchFilm:
+    """A film to be measured.
+
+    Attributes:
+        system: what made it.
+        story: its name.
+        shots: in order.
+        facts: what is known of it.
+    """
+
+    system: str
+    story: str
+    shots: tuple[ShotFile, ...]
+    facts: FilmFacts
+
+
+def find_films(folder: Path) -> list[tuple[str, str, Path]]:
+    """(system, story, folder) of every film, in order.
+
+    Raises:
+        FilmError: there are none.
+    """
+    if not folder.is_dir():
+        raise FilmError(
+            f"{folder}: there is no such folder: give one with a folder per system, and in it one per story."
+        )
+    found = [
+        (system.name, story.name, story)
+        for system in _folders(folder)
+        if system.name not in _RESERVED
+        for story in _folders(system)
+        if (story / "film.json").is_file() or _clips(story)
+    ]
+    if not found:
+        raise FilmError(
+            f"{folder}: there are no films in it: shots are looked for as <system>/<story>/<number>*.mp4, and films of "
+            "storymem as <system>/<story>/film.json."
+        )
+    return found
+
+
+def open_film(folder: Path, system: str, story: str, place: Path) -> BenchFilm:
+    """A film with what is known of it.
+
+    Args:
+        folder: of all films.
+        system: what made it.
+        story: its name.
+        place: its own folder.
+
+    Raises:
+        FilmError: shots are not made yet, or script, truth and clips do not have the same number of shots.
+        ScriptError: the script has mistakes.
+    """
+    script = script_in(folder / STORIES / story) or script_in(place)
+    if (place / "film.json").is_file():
+        shots, own = _of_film(place)
+    else:
+        shots, own = tuple(ShotFile(path) for path in _clips(place)), None
+    facts = _facts(own if script is None else load_story(script), len(shots), _truth(folder / STORIES / story / TRUTH))
+    for what, count in (("script", len(facts.scenes)), ("truth", len(facts.truth or shots))):
+        if count != len(shots):
+            raise FilmError(f"{place}: has {len(shots)} shots and its {what} {count}: make or remove what differs.")
+    return BenchFilm(system, story, shots, facts)
+
+
+def script_in(folder: Path) -> Path | None:
+    """The script in a folder, if there is one."""
+    return next((folder / name for name in _SCRIPTS if (folder / name).is_file()), None)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _clips(folder: Path) -> list[Path]:
+    """Videos whose names begin with a number, by number: 1, 2, 10; 01-01, 01-02, 02-01."""
+    numbered = []
+    for path in folder.iterdir():
+        number = _NUMBERED.match(path.name)
+        if number and path.suffix.lower() in _VIDEOS and path.is_file():
+            numbered.append((tuple(int(part) for part in re.findall(r"\d+", number.group())), path))
+    numbered.sort()
+    for (one, first), (other, second) in pairwise(numbered):
+        if one == other:
+            raise MediaError(f"{folder}: {first.name} and {second.name} have the same number: one clip per shot.")
+    return [path for _, path in numbered]
+
+
+def _of_film(folder: Path) -> tuple[tuple[ShotFile, ...], Story]:
+    from storymem.film.export import film_edit
+    from storymem.film.project import Film
+
+    film = Film.open(folder)
+    return tuple(ShotFile(shot.master, shot.drop) for shot in film_edit(film).shots), film.manifest.story
+
+
+def _truth(path: Path) -> list[dict[str, Any]] | None:
+    if not path.is_file():
+        return None
+    try:
+        shots = json.loads(path.read_text(encoding="utf-8"))["shots"]
+        for shot in shots:
+            for character in shot["characters"]:
+                _ = character["name"], character["attributes"], character["visible"], character["told"]
+            _ = shot["setting"]
+        return list(shots)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FilmError(f"{path}: is no ground truth ({error!r}): see docs/bench.md for its form.") from error
+
+
+def _facts(story: Story | None, count: int, truth: list[dict[str, Any]] | None) -> FilmFacts:
+    shown = None if truth is None else tuple(tuple(one["name"] for one in shot["characters"]) for shot in truth)
+    kept = None if truth is None else tuple(truth)
+    if story is None:
+        every = range(count)
+        return FilmFacts(None, tuple(1 for _ in every), tuple(True for _ in every), shown or tuple(() for _ in every),
+                         truth=kept, scenes_known=False)  # fmt: skip
+    shots = story.shots
+    return FilmFacts(
+        prompts=tuple(shot.full_prompt for shot in shots),
+        scenes=tuple(shot.scene for shot in shots),
+        cuts=tuple(shot.cut for shot in shots),
+        shown=shown or tuple(shot.characters for shot in shots),
+        overview=story.overview,
+        truth=kept,
+    )

@@ -1,0 +1,205 @@
+"""Making the films of a suite with several systems, resumably and side by side, and the controls without any system."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from storymem.bench.films import STORIES, TRUTH
+from storymem.bench.suites import BenchStory, Suite
+from storymem.bench.systems import System
+from storymem.errors import FilmError
+from storymem.film.storage import make_folder, replace_file
+from storymem.media import Uint8Array, write_video
+from storymem.story import parse_story
+
+if TYPE_CHECKING:
+    from storymem.film.manifest import FilmSettings
+    from storymem.film.tools import Tools
+    from storymem.settings import MemoryConfig
+    from storymem.story import Story
+
+__all__ = ["FilmJob", "make_controls", "make_films", "read_suite", "write_suite"]
+
+SUITE = "suite.json"
+
+SettingsFor = Callable[["Story"], "FilmSettings"]
+"""The settings of a story's film before a system changes them."""
+
+ToolsFor = Callable[["MemoryConfig"], "Tools"]
+"""What makes films. With several processes it is pickled: an object of a module-level class, or a function."""
+
+
+def write_suite(folder: Path, suite: Suite) -> list[BenchStory]:
+    """Write the suite's scripts and truth into a folder, or see that they are there.
+
+    Raises:
+        FilmError: the folder has another suite, or the same with other options.
+        StorageError: the system refused a write.
+    """
+    stories = list(suite.stories())
+    description = suite.description()
+    path = folder / SUITE
+    if path.is_file() and read_suite(folder) != json.loads(json.dumps(description)):
+        raise FilmError(f"{folder}: was begun with another suite or other options (see {SUITE}): use another folder.")
+    for story in stories:
+        target = folder / STORIES / story.name
+        for name, text in ((f"script{story.suffix}", story.script), (TRUTH, story.truth_text())):
+            if text is not None and not (target / name).is_file():
+                make_folder(target)
+                replace_file(target / name, text.encode())
+    make_folder(folder)
+    replace_file(path, json.dumps(description, indent=1).encode())
+    return stories
+
+
+def read_suite(folder: Path) -> dict[str, Any] | None:
+    """The description of the suite that a folder was made from; None if it is not known."""
+    try:
+        return dict(json.loads((folder / SUITE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise FilmError(
+            f"{folder / SUITE}: cannot be read ({error}): remove it, and run the same command again."
+        ) from error
+
+
+@dataclass(frozen=True)
+class FilmJob:
+    """One film to be made.
+
+    Attributes:
+        folder: of the bench.
+        story: to be filmed.
+        system: by which.
+        settings_for: see `SettingsFor`.
+        tools_for: see `ToolsFor`.
+    """
+
+    folder: Path
+    story: BenchStory
+    system: System
+    settings_for: SettingsFor
+    tools_for: ToolsFor
+
+    def run(self) -> float:
+        """Make the film, or what is missing of it; gives the seconds that took.
+
+        Raises:
+            StoryMemError: as `Film.begin` and `Director.generate`.
+        """
+        from storymem.film.director import Director
+        from storymem.film.export import export_film
+        from storymem.film.project import Film
+        from storymem.story.write import dump_story
+
+        begun = perf_counter()
+        assert self.story.script is not None
+        written = parse_story(self.story.script, f"{self.story.name}{self.story.suffix}", None)
+        settings = self.system.settings(self.settings_for(written))
+        told = self.system.story(written)
+        place = self.folder / self.system.name / self.story.name
+        make_folder(place.parent)
+        tools = self.tools_for(settings.memory)
+        with Film.begin(place, story=told, script=dump_story(told).encode(), settings=settings, tools=tools) as film:
+            for _ in Director(film, tools).generate():
+                pass
+            export_film(film, ("film",))
+        return perf_counter() - begun
+
+
+def make_films(jobs: Sequence[FilmJob], *, processes: int = 1) -> Iterator[tuple[FilmJob, float]]:
+    """Make films; each is given out when it is done, with the seconds it took.
+
+    Stopped and run again, what is finished is not made again.
+
+    Args:
+        jobs: which.
+        processes: side by side; each loads the model for itself.
+
+    Raises:
+        StoryMemError: a film could not be made; films that others are at work on are finished first.
+    """
+    if processes <= 1:
+        for job in jobs:
+            yield job, job.run()
+        return
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(FilmJob.run, job): job for job in jobs}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:
+            for waiting in running:
+                waiting.cancel()
+
+
+def make_controls(folder: Path, suite: Suite, names: Sequence[str], *, fps: int = 16) -> Iterator[tuple[str, str]]:
+    """Write the films of `CONTROLS` that are missing; each is given out as (control, story).
+
+    Args:
+        folder: of the bench.
+        suite: has real pictures.
+        names: which controls.
+        fps: frames per second of the clips.
+
+    Raises:
+        FilmError: the suite has no real pictures.
+        StorageError: the system refused a write.
+    """
+    stories = suite.stories()
+    real: dict[int, list[list[Uint8Array]]] = {}
+
+    def shots_of(index: int) -> list[list[Uint8Array]]:
+        if index not in real:
+            shots = suite.real(index)
+            if shots is None:
+                raise FilmError(f"the suite {suite.name} has no real pictures: leave {', '.join(names)} out.")
+            if len(real) > _KEPT:
+                real.clear()
+            real[index] = shots
+        return real[index]
+
+    for name in names:
+        for index, story in enumerate(stories):
+            place = folder / name / story.name
+            if (place / _DONE).is_file():
+                continue
+            make_folder(place)
+            for number, frames in enumerate(_control(name, index, len(stories), shots_of), 1):
+                write_video(place / f"{number:02d}.mkv", iter(frames), fps, codec="ffv1")
+            replace_file(place / _DONE, b"")
+            yield name, story.name
+
+
+_DONE = ".done"
+_KEPT = 16  # films in memory
+
+
+def _control(
+    name: str, index: int, count: int, shots_of: Callable[[int], list[list[Uint8Array]]]
+) -> Iterator[list[Uint8Array]]:
+    own = shots_of(index)
+    for number, frames in enumerate(own):
+        if name == "real":
+            yield frames
+        elif name == "frozen":
+            yield [own[0][len(own[0]) // 2]] * len(frames)
+        elif name == "noise":
+            rng = np.random.default_rng([index, number])
+            yield [rng.integers(0, 256, frame.shape, dtype=np.uint8) for frame in frames]
+        else:
+            if count < 2:
+                raise FilmError("shots can only be shuffled between two stories or more: raise --stories.")
+            other = shots_of((index + 1 + number % (count - 1)) % count)
+            yield other[number % len(other)]

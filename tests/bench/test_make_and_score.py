@@ -1,0 +1,239 @@
+"""From a suite to scores: films made by several systems, resumed, scored, and what is left out told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from procedural_maker import RememberingMaker, SmallSettings, tools_for
+
+from storymem.bench.encoders import BuiltinVideoEncoder, sample_middle
+from storymem.bench.features import cached_features, embed_film, shot_features
+from storymem.bench.films import find_films, open_film
+from storymem.bench.make import FilmJob, make_controls, make_films, write_suite
+from storymem.bench.score import Instruments, read_scores, score_folder
+from storymem.bench.suites import SuiteOptions, open_suite
+from storymem.bench.systems import SYSTEMS, systems_named
+from storymem.errors import FilmError, MediaError, SettingsError
+from storymem.film.plan import plan_film
+from storymem.film.project import Film
+from storymem.media import write_video
+from storymem.worlds.storyland.suite import StorylandSuite
+
+OPTIONS = SuiteOptions(stories=2, shots=4, width=48, height=32, num_frames=9, seed=3)
+
+
+def jobs(folder: Path, suite: StorylandSuite, names: str) -> list[FilmJob]:
+    return [
+        FilmJob(folder, story, system, SmallSettings(), tools_for)
+        for system in systems_named(names)[0]
+        for story in write_suite(folder, suite)
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    suite = StorylandSuite(OPTIONS)
+    for _ in make_films(jobs(folder, suite, ",".join(SYSTEMS))):
+        pass
+    for _ in make_controls(folder, suite, ["real", "shuffled", "frozen", "noise"]):
+        pass
+    return folder
+
+
+def test_every_system_is_what_it_says(made: Path) -> None:
+    story = find_films(made)[0][1]
+
+    def modes(system: str) -> list[str]:
+        return [planned.mode for planned in plan_film(Film.open(made / system / story))]
+
+    def seen(system: str) -> list[int]:
+        return [len(planned.memory or ()) for planned in plan_film(Film.open(made / system / story))]
+
+    settings = {name: Film.open(made / name / story).manifest.settings for name in SYSTEMS}
+    assert seen("no-memory") == [0, 0, 0, 0]
+    assert max(seen("memory")) > 0
+    assert modes("last-frame-chain") == ["t2v", "mi2v", "mi2v", "mi2v"]
+    assert seen("last-frame-chain") == [0, 0, 0, 0]
+    assert settings["stride-1"].sampling.memory_stride == 1
+    assert settings["no-sink"].memory.sink == 0
+    takes = [Film.open(made / "first-frame-only" / story).chosen_take(planned.shot.id)
+             for planned in plan_film(Film.open(made / "first-frame-only" / story))]  # fmt: skip
+    assert [[key.frame_index for key in take.record.keyframes] for take in takes if take] == [[0]] * 4
+
+
+def test_made_again_nothing_is_made(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(RememberingMaker, "make", refuse)
+    assert len(list(make_films(jobs(made, StorylandSuite(OPTIONS), "memory,stride-1")))) == 4
+    assert not list(make_controls(made, StorylandSuite(OPTIONS), ["real"]))
+
+
+def test_another_suite_does_not_go_into_the_same_folder(made: Path) -> None:
+    with pytest.raises(FilmError, match="another suite or other options"):
+        write_suite(made, StorylandSuite(SuiteOptions(stories=3, shots=4)))
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_films(tmp_path: Path, made: Path) -> None:
+    assert len(list(make_films(jobs(tmp_path, StorylandSuite(OPTIONS), "memory"), processes=2))) == 2
+    for _, story, place in find_films(tmp_path):
+        one, other = Film.open(place).manifest.chosen, Film.open(made / "memory" / story).manifest.chosen
+        assert one == other
+
+
+def test_scores_have_every_film_and_say_what_measured_them(made: Path) -> None:
+    told = []
+    scores = score_folder(made, Instruments(BuiltinVideoEncoder()), on_film=lambda *about: told.append(about[:2]))
+    assert read_scores(made) == json.loads(json.dumps(scores))
+    assert set(scores["systems"]) == {*SYSTEMS, "real", "shuffled", "frozen", "noise"}
+    assert len(told) == 20
+    assert not scores["left_out"]
+    assert scores["instruments"]["encoder"]["identity"].startswith("builtin-video-1")
+    assert scores["instruments"]["text"] is None
+    for stories in scores["systems"].values():
+        for one in stories.values():
+            assert one["numbers"]["prompt_film"] is None  # not measured is not a number
+            assert len(one["similarity"]) == len(one["shots"]) == 4
+
+    def mean(system: str, key: str) -> float:
+        return float(np.mean([one["numbers"][key] for one in scores["systems"][system].values()]))
+
+    assert mean("memory", "consistency_all") > mean("no-memory", "consistency_all")
+    assert mean("frozen", "diversity") < mean("real", "diversity")
+    assert mean("noise", "consistency_all") < mean("shuffled", "consistency_all")
+
+
+def test_a_second_scoring_looks_at_nothing(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = score_folder(made, Instruments(BuiltinVideoEncoder()))
+    monkeypatch.setattr("storymem.bench.features.shot_features", lambda *_: pytest.fail("looked again"))
+    assert score_folder(made, Instruments(BuiltinVideoEncoder())) == first
+
+
+def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+    clip = tmp_path / "01.mkv"
+    frames = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), dtype=np.uint8)
+    write_video(clip, iter(frames), 16, codec="ffv1")
+    encoder, cache = BuiltinVideoEncoder(), tmp_path / "cache"
+    before = cached_features(clip, 0, encoder, None, cache)
+    (kept,) = cache.rglob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:100])
+    after = cached_features(clip, 0, encoder, None, cache)
+    assert np.array_equal(before.embedding, after.embedding)
+    assert cached_features(clip, 3, encoder, None, cache).worth is not None
+    assert len(list(cache.rglob("*.npz"))) == 2
+    with pytest.raises(MediaError, match="no frames left after the 9"):
+        cached_features(clip, 9, encoder, None, cache)
+
+
+def test_a_whole_film_is_embedded_from_frames_of_all_of_it(tmp_path: Path) -> None:
+    shots = np.random.default_rng(0).integers(0, 256, (2, 8, 32, 48, 3), dtype=np.uint8)
+    files = []
+    for number, frames in enumerate(shots):
+        write_video(tmp_path / f"{number}.mkv", iter(frames), 16, codec="ffv1")
+        files.append((tmp_path / f"{number}.mkv", number))  # one frame of the second repeats the first
+    joined = np.concatenate([shots[0], shots[1][1:]])
+    expected = shot_features(list(joined), BuiltinVideoEncoder(), None).embedding
+    for _ in range(2):  # made, and from the cache
+        assert np.array_equal(embed_film(files, BuiltinVideoEncoder(), tmp_path / "cache"), expected)
+
+
+def test_frames_are_the_middles_of_segments() -> None:
+    assert sample_middle(16) == (0, 2, 4, 6, 8, 10, 12, 14)
+    assert sample_middle(81) == (4, 14, 24, 34, 44, 54, 64, 75)
+    assert sample_middle(3) == (0, 1, 2, 2, 2, 2, 2, 2)
+
+
+def simple_folder(folder: Path, shots: int = 3) -> Path:
+    rng = np.random.default_rng(0)
+    place = folder / "other system" / "a story"
+    place.mkdir(parents=True)
+    for number in (10, 2, 1)[:shots]:
+        frames = rng.integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)
+        write_video(place / f"{number}_clip.mp4", iter(frames), 16)
+    (place / "film.mp4").write_bytes(b"not a shot")
+    return place
+
+
+def test_clips_of_another_system_need_nothing_but_numbers(tmp_path: Path) -> None:
+    place = simple_folder(tmp_path)
+    film = open_film(tmp_path, "other system", "a story", place)
+    assert [shot.path.name for shot in film.shots] == ["1_clip.mp4", "2_clip.mp4", "10_clip.mp4"]
+    numbers = score_folder(tmp_path, Instruments(BuiltinVideoEncoder()))["systems"]["other system"]["a story"][
+        "numbers"
+    ]
+    assert numbers["consistency_all"] is not None
+    assert numbers["within_scene"] is None  # without a script there are no scenes
+    assert numbers["consistency_top10"] is None
+
+
+SCRIPT = """\
+title: A
+scenes:
+  - shots: [Ida walks., Ida runs., Ida sits.]
+"""
+
+
+def test_with_a_script_more_is_measured(tmp_path: Path) -> None:
+    place = simple_folder(tmp_path)
+    (place / "script.yaml").write_text(SCRIPT)
+    film = open_film(tmp_path, "other system", "a story", place)
+    assert film.facts.prompts == ("Ida walks.", "Ida runs.", "Ida sits.")
+    scores = score_folder(tmp_path, Instruments(BuiltinVideoEncoder()))
+    assert scores["systems"]["other system"]["a story"]["numbers"]["within_scene"] is not None
+
+
+def test_a_film_that_cannot_be_scored_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    place = simple_folder(tmp_path, shots=2)
+    (place / "script.yaml").write_text(SCRIPT)
+    scores = score_folder(tmp_path, Instruments(BuiltinVideoEncoder()))
+    assert not scores["systems"]
+    assert "has 2 shots and its script 3" in scores["left_out"][0]["reason"]
+
+
+def test_folders_without_films_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FilmError, match="there are no films in it"):
+        find_films(tmp_path)
+    with pytest.raises(FilmError, match="no such folder"):
+        find_films(tmp_path / "nowhere")
+    with pytest.raises(FilmError, match="run `storymem bench score"):
+        read_scores(tmp_path)
+
+
+def test_two_clips_of_one_number_are_refused(tmp_path: Path) -> None:
+    place = simple_folder(tmp_path)
+    (place / "02-again.mp4").write_bytes((place / "2_clip.mp4").read_bytes())
+    with pytest.raises(MediaError, match="same number"):
+        find_films(tmp_path)
+
+
+def test_names_of_systems_are_checked() -> None:
+    with pytest.raises(SettingsError, match="'magic' is no system; there are no-memory, memory"):
+        systems_named("memory,magic")
+    with pytest.raises(SettingsError, match="no system is named"):
+        systems_named(" , ")
+
+
+def test_scripts_from_a_folder_are_a_suite(tmp_path: Path) -> None:
+    (tmp_path / "lamp.yaml").write_text(SCRIPT)
+    suite = open_suite("st-bench", SuiteOptions(source=tmp_path))
+    assert [story.name for story in suite.stories()] == ["lamp"]
+    assert suite.real(0) is None
+    with pytest.raises(SettingsError, match="needs --source"):
+        open_suite("st-bench", SuiteOptions())
+    with pytest.raises(SettingsError, match="there are footage, st-bench"):
+        open_suite("nothing", SuiteOptions())
+
+
+def test_clips_in_folders_are_footage(tmp_path: Path) -> None:
+    (simple_folder(tmp_path) / "film.mp4").unlink()
+    suite = open_suite("footage", SuiteOptions(source=tmp_path / "other system", width=32, height=16, num_frames=4))
+    real = suite.real(0)
+    assert real is not None
+    assert [len(shot) for shot in real] == [4, 4, 4]
+    assert real[0][0].shape == (16, 32, 3)
