@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from storymem.errors import ModelError
-from storymem.models.catalog import ModelEntry
+from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.models.download import differences, download
-from storymem.models.store import Lock, locate, lock_path, models_folder, read_lock, write_lock
+from storymem.models.store import Lock, downloaded, folder_of, locate, lock_path, models_folder, read_lock, write_lock
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 ITEM = ModelEntry(
@@ -298,3 +298,19 @@ def test_locating_by_path_and_by_name(home: Path, tmp_path: Path, monkeypatch: p
         locate("other")
     with pytest.raises(ModelError, match=r"storymem models download wan2\.2-i2v-a14b` \(about 126 GB\)"):
         locate("wan2.2-i2v-a14b")
+
+
+@pytest.mark.usefixtures("home")
+def test_what_was_downloaded_is_found_by_name() -> None:
+    """So that an encoder that was downloaded needs no connection later."""
+    assert downloaded("clip-vit-b32") is None
+    assert downloaded("builtin") is None
+    item = CATALOG["clip-vit-b32"]
+    write_lock(item, Lock("openai/clip-vit-base-patch32", SHA, {}, {}))
+    assert downloaded("clip-vit-b32") == folder_of(item)
+
+
+def test_every_pin_is_a_commit() -> None:
+    pins = [item.revision for item in CATALOG.values() if item.revision is not None]
+    assert len(pins) >= 7
+    assert all(len(pin) == 40 and set(pin) <= set("0123456789abcdef") for pin in pins)

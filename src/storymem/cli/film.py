@@ -337,13 +337,14 @@ def _tools(resolved: ResolvedModel, runtime: Runtime, memory: MemoryConfig) -> T
     from storymem.film.pipeline_maker import PipelineShotMaker
     from storymem.film.tools import Tools
     from storymem.memory.encoders import load_encoder, load_scorer
+    from storymem.models.store import downloaded
 
     maker = PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
     device = str(runtime.resolve()[0])
     return Tools(
         maker=maker,
-        encoder=load_encoder(memory.encoder, device=device),
-        scorer=load_scorer(memory.scorer, device=device),
+        encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
+        scorer=load_scorer(memory.scorer, device=device, path=downloaded(memory.scorer)),
     )
 
 

@@ -92,7 +92,7 @@ class Hpsv3Scorer:
 
         Args:
             folder: with ``HPSv3.safetensors`` as published, and the ``config.json`` and tokenizer of
-                Qwen2-VL-7B-Instruct; None: the hub.
+                Qwen2-VL-7B-Instruct (if it has no tokenizer, these small files come from the hub); None: the hub.
             device: in torch's words.
             dtype: None is bfloat16, as the model was trained.
 
@@ -104,8 +104,9 @@ class Hpsv3Scorer:
         from transformers import AutoTokenizer, Qwen2VLConfig
 
         target, number_type = device_dtype(device, dtype, default=torch.bfloat16)
-        source = _BACKBONE if folder is None else str(folder)
-        options: dict[str, Any] = {"revision": _BACKBONE_REVISION} if folder is None else {"local_files_only": True}
+        whole = folder is not None and (Path(folder) / "tokenizer_config.json").is_file()
+        source = str(folder) if whole else _BACKBONE
+        options: dict[str, Any] = {"local_files_only": True} if whole else {"revision": _BACKBONE_REVISION}
         try:
             checkpoint = _checkpoint(folder)
             config = Qwen2VLConfig.from_pretrained(source, **options)

@@ -1,7 +1,8 @@
 """What can be asked for by name, with its settings. Nothing heavy is imported here.
 
-Revisions: a hub repository can change under its name. No commit hash is written down here that was not seen; an entry
-without one is pinned when it is first downloaded, and its lock file keeps the hash (see `storymem.models.download`).
+Revisions: a hub repository can change under its name, so commit hashes are pinned: those that public projects name
+for the repository. An entry without one is pinned when it is first downloaded; its lock file keeps the hash (see
+`storymem.models.download`).
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ _ENTRIES = (
         kind="i2v",
         licence="Apache-2.0",
         repo="Wan-AI/Wan2.2-I2V-A14B",
+        revision="206a9ee1b7bfaaf8f7e4d81335650533490646a3",
         patterns=_ORIGINAL_FILES,
         download_gb=126,
         parameters=_A14B,
@@ -124,6 +126,7 @@ _ENTRIES = (
         kind="i2v",
         licence="Apache-2.0",
         repo="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+        revision="596658fd9ca6b7b71d5057529bbf319ecbc61d74",
         patterns=_DIFFUSERS_FILES,
         download_gb=126,
         parameters=_A14B,
@@ -137,6 +140,7 @@ _ENTRIES = (
         kind="t2v",
         licence="Apache-2.0",
         repo="Wan-AI/Wan2.2-T2V-A14B",
+        revision="c8c270b13ee05bfa474194ac9fb07a5868a97cea",
         patterns=_ORIGINAL_FILES,
         download_gb=126,
         parameters=_A14B,
@@ -150,6 +154,7 @@ _ENTRIES = (
         kind="t2v",
         licence="Apache-2.0",
         repo="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+        revision="5be7df9619b54f4e2667b2755bc6a756675b5cd7",
         patterns=_DIFFUSERS_FILES,
         download_gb=126,
         parameters=_A14B,
@@ -189,6 +194,7 @@ _ENTRIES = (
         kind="lora",
         licence="Apache-2.0",
         repo="lightx2v/Wan2.2-Lightning",
+        revision="18bccf8884ec0a078eed79785eb4ef13ea16ce1e",
         patterns=("Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1/*.safetensors",),
         subfolder="Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1",
         download_gb=2.5,
@@ -203,6 +209,7 @@ _ENTRIES = (
         kind="encoder",
         licence="MIT",
         repo="openai/clip-vit-base-patch32",
+        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         patterns=("config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin"),
         download_gb=0.6,
         parameters={"encoder": 0.151},
@@ -213,6 +220,7 @@ _ENTRIES = (
         kind="scorer",
         licence="see the repository",
         repo="MizzenAI/HPSv3",
+        revision="4f81e3e09edd82fe3c5f636444c721b592a735ca",
         patterns=("*.safetensors", "*.json"),
         download_gb=17,
         parameters={"scorer": 8.3},

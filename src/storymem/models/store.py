@@ -14,7 +14,17 @@ from pathlib import Path
 from storymem.errors import ModelError, StorageError
 from storymem.models.catalog import CATALOG, ModelEntry, entry
 
-__all__ = ["Lock", "cache_folder", "folder_of", "locate", "lock_path", "models_folder", "read_lock", "write_lock"]
+__all__ = [
+    "Lock",
+    "cache_folder",
+    "downloaded",
+    "folder_of",
+    "locate",
+    "lock_path",
+    "models_folder",
+    "read_lock",
+    "write_lock",
+]
 
 
 def models_folder() -> Path:
@@ -95,6 +105,14 @@ def write_lock(item: ModelEntry, lock: Lock) -> None:
         temporary.replace(path)
     except OSError as error:
         raise StorageError(path, error) from error
+
+
+def downloaded(name: str) -> Path | None:
+    """The folder of a catalogue entry, if it was downloaded with `storymem models download`; None otherwise."""
+    item = CATALOG.get(name)
+    if item is None or item.repo is None or read_lock(item) is None:
+        return None
+    return folder_of(item) / item.subfolder
 
 
 def locate(name: str | Path) -> Path:
