@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from storymem.cli import data, doctor, film, memory, models, script, train, world
+from storymem.cli import bench, data, doctor, film, memory, models, script, train, world
 from storymem.errors import StoryMemError
 
 __all__ = ["app", "run"]
@@ -48,6 +48,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 train.register(app)
 app.add_typer(world.app, name="world")
+app.add_typer(bench.app, name="bench")
 doctor.register(app)
 
 

@@ -1,0 +1,35 @@
+"""Small pictures of scored films, for contact sheets; from the cache that scoring left, or made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from storymem.bench.encoders import BuiltinVideoEncoder
+from storymem.bench.films import CACHE, find_films, open_film
+from storymem.bench.score import Instruments, film_features, read_scores
+from storymem.media import Uint8Array
+
+__all__ = ["load_previews"]
+
+
+def load_previews(folders: Sequence[Path], stories: int) -> dict[tuple[str, str], list[Uint8Array]]:
+    """The middle frame of each shot, by system and story, of the first stories of each scored folder.
+
+    Args:
+        folders: scored.
+        stories: how many.
+    """
+    found: dict[tuple[str, str], list[Uint8Array]] = {}
+    known: set[str] = set()
+    instruments = Instruments(BuiltinVideoEncoder())
+    for folder in folders:
+        scores = read_scores(folder)["systems"]
+        first = set(sorted({story for system in scores.values() for story in system})[:stories])
+        names = {system: system if system not in known else f"{folder.name}/{system}" for system in scores}
+        known.update(names.values())
+        for system, story, place in find_films(folder):
+            if story in first and story in scores.get(system, {}):
+                film = open_film(folder, system, story, place)
+                found[names[system], story] = [f.preview for f in film_features(film, instruments, folder / CACHE)]
+    return found
