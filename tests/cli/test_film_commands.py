@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def test_a_film_from_script_to_mp4_and_on(storymem: Storymem, script: Path, opti
 
     plan = storymem("generate", script, "-o", film, *options, "--dry-run")
     assert "3 shots (3 missing)" in plan
+    assert re.search(r"about [\d.]+ s to make it", plan)
     assert not film.exists()
 
     made = events(storymem("generate", script, "-o", film, *options, "--json"))

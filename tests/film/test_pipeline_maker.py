@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from storymem.errors import CheckpointError, ModelError, SettingsError
+from storymem.film.cost import Work, work_of
 from storymem.film.maker import ShotRequest
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime
 from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
+from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 
 SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=2)
@@ -158,3 +160,40 @@ def test_loras_carry_their_weight_behind_an_at(tmp_path: Path) -> None:
     assert parse_loras([str(odd)]) == ((str(odd), 1.0),)
     with pytest.raises(ModelError, match="not a weight"):
         parse_loras(["a@much"])
+
+
+def test_a_plan_can_say_how_long_a_shot_takes_before_any_was_made(checkpoint: Path) -> None:
+    work = work_of(ModelChoice("test", checkpoint))
+    parts = load_components(checkpoint)
+    assert work.weights == sum(parameter.numel() for parameter in parts.transformer.parameters())
+    assert (work.width, work.layers) == (96, 3)
+    whole = work.operations(SMALL, 0)
+    assert work.operations(SMALL, 10) > whole
+    denoising = replace(work, vae_weights=0)
+    assert denoising.operations(replace(SMALL, num_inference_steps=4), 0) == 2 * denoising.operations(SMALL, 0)
+    assert work.operations(replace(SMALL, guidance_scale=1.0), 0) < whole
+    assert work.operations(replace(SMALL, num_frames=9), 0) > 1.5 * whole
+    assert maker_of(checkpoint).estimate_seconds(SMALL, 0) > 0
+
+
+def test_the_operations_are_those_that_torch_counts() -> None:
+    """Within 15 % (text and modulation see fewer tokens than assumed); on meta tensors, so nothing is computed."""
+    from diffusers import WanTransformer3DModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    sampling = SamplingConfig(width=832, height=480, num_frames=41, num_inference_steps=1, guidance_scale=1.0)
+    with torch.device("meta"):
+        transformer = WanTransformer3DModel(
+            num_attention_heads=8,
+            attention_head_dim=128,
+            num_layers=2,
+            ffn_dim=4096,
+            in_channels=36,
+            out_channels=16,
+            text_dim=4096,
+        )
+        latents, text = torch.zeros(1, 36, 11 + 3, 60, 104), torch.zeros(1, 512, 4096)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            transformer(latents, torch.zeros(1), text, return_dict=False)
+    weights = sum(parameter.numel() for parameter in transformer.parameters())
+    assert Work(weights, 1024, 2, 0).operations(sampling, 3) == pytest.approx(counter.get_total_flops(), rel=0.15)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from storymem.film.export import Product
     from storymem.film.manifest import FilmSettings
     from storymem.film.pipeline_maker import Runtime
+    from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
     from storymem.film.resolve import ResolvedModel
     from storymem.film.tools import Tools
@@ -324,13 +326,23 @@ def _dry_run(
     output: Path, story: Story, script: Path, settings: FilmSettings, tools: Tools, *, remake: bool, as_json: bool
 ) -> None:
     from storymem.cli.plan import show_plan
+    from storymem.film.pipeline_maker import PipelineShotMaker
     from storymem.film.plan import plan_film
     from storymem.film.project import Film
 
     film = Film.preview(
         output, story=story, script=script.read_bytes(), settings=settings, tools=tools, adopt_settings=remake
     )
-    show_plan(film, plan_film(film), as_json=as_json)
+
+    def seconds_of(planned: PlannedShot) -> float:
+        maker, memory = tools.maker, settings.memory
+        assert isinstance(maker, PipelineShotMaker)
+        # Not yet decided: every shot before adds what it may at most.
+        most = min(memory.capacity, planned.shot.index * memory.max_keyframes_per_shot)
+        num_memory = most if planned.memory is None else len(planned.memory)
+        return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
+
+    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of)
 
 
 def _tools(resolved: ResolvedModel, runtime: Runtime, memory: MemoryConfig) -> Tools:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from storymem.cli.show import clock
@@ -13,22 +13,28 @@ if TYPE_CHECKING:
     from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
 
-__all__ = ["show_plan"]
+__all__ = ["SecondsOf", "show_plan"]
+
+SecondsOf = Callable[["PlannedShot"], float]
+"""About how many seconds a shot takes to make."""
 
 _STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "damaged": "bold red"}
 
 
-def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool) -> None:
+def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds_of: SecondsOf | None = None) -> None:
     """Print a film's settings and every shot of it.
 
     Args:
         film: the film.
         plan: from `storymem.film.plan.plan_film`.
         as_json: as one JSON object.
+        seconds_of: gives about how long a shot takes that is to be made; None goes by the takes that are there.
     """
     manifest = film.manifest
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
-    seconds = estimate(plan, sampling.num_inference_steps)
+    seconds = estimate(plan)
+    if seconds is None and seconds_of is not None:
+        seconds = sum(seconds_of(planned) for planned in plan if planned.take is None)
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
     frames = sum(planned.num_frames - planned.drop for planned in plan)
     if as_json:
@@ -73,7 +79,7 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool) -> None
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     line = f"\n{len(plan)} shots ({said}); {frames} frames, {clock(frames / sampling.fps)} of film"
     if seconds is not None and counts["missing"] + counts["damaged"]:
-        line += f"; about {clock(seconds)} to make the rest"
+        line += f"; about {clock(seconds)} to make {'the rest' if counts['done'] else 'it'}"
     console.print(line)
 
 
@@ -107,14 +113,11 @@ def _sees(planned: PlannedShot) -> str:
     return f"{number} keyframe{'s' * (number > 1)}: {'; '.join(said)}"
 
 
-def estimate(plan: Sequence[PlannedShot], steps: int) -> float | None:
+def estimate(plan: Sequence[PlannedShot]) -> float | None:
     """Seconds to make what is missing or damaged, from the pace of the takes that are there; None without any."""
     past = [
         float(planned.take.record.made["seconds"])
         for planned in plan
         if planned.take is not None and "seconds" in planned.take.record.made
     ]
-    if not past:
-        return None
-    todo = sum(planned.take is None for planned in plan)
-    return sum(past) / len(past) * todo
+    return sum(past) / len(past) * sum(planned.take is None for planned in plan) if past else None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from storymem.pipeline import StoryMemPipeline
+    from storymem.settings import SamplingConfig
 
 __all__ = ["LoraChoice", "ModelChoice", "PipelineShotMaker", "Runtime"]
 
@@ -205,6 +206,20 @@ class PipelineShotMaker:
             callback_on_step_end=step_done,
         )
         return np.ascontiguousarray(output.frames.transpose(0, 1).numpy())
+
+    def estimate_seconds(self, sampling: SamplingConfig, num_memory: int) -> float:
+        """About how long a shot will take here, by `storymem.film.cost`; nothing is loaded."""
+        from storymem.film.cost import work_of
+
+        choice = self.first if self.first is not None and not num_memory else self.model
+        config = replace(sampling, **choice.sampling)
+        return work_of(choice).operations(config, num_memory) / self._speed
+
+    @cached_property
+    def _speed(self) -> float:
+        from storymem.film.cost import measure_speed
+
+        return measure_speed(*self.runtime.resolve())
 
     def unload(self) -> None:
         """Give the weights' memory back."""

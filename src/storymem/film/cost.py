@@ -1,0 +1,96 @@
+"""How long shots will take on this machine, before any was made: counted work over measured speed.
+
+An estimate for planning, not a promise: small models are slower than their work says (starting each operation costs
+more than doing it), and offloading is not in it. Once a shot is made, its own pace is the better guide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from storymem.conditioning.layout import VideoLayout
+
+if TYPE_CHECKING:
+    import torch
+
+    from storymem.film.pipeline_maker import ModelChoice
+    from storymem.settings import SamplingConfig
+
+__all__ = ["Work", "measure_speed", "work_of"]
+
+# Operations of decoding one pixel, per weight of the VAE: 275 TFLOP for 81 frames of 832x480 with 127 million weights,
+# counted by benchmarks/shot.py.
+_DECODE = 275e12 / (81 * 832 * 480) / 127e6
+# Share of its matrix speed that a transformer of this kind reaches.
+_EFFICIENCY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the operations of a shot depend on, read off the files' headers.
+
+    Attributes:
+        weights: of one expert's transformer.
+        width: of its residual stream.
+        layers: its blocks.
+        vae_weights: of the VAE.
+    """
+
+    weights: int
+    width: int
+    layers: int
+    vae_weights: int
+
+    def operations(self, sampling: SamplingConfig, num_memory: int) -> float:
+        """Floating-point operations of one shot.
+
+        Two per weight and token, and four per pair of tokens, channel and layer for attention, for each step and
+        guidance branch (as in arXiv 2001.08361, section 2.1, forward only); and the decoding.
+        """
+        layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, num_memory=num_memory)
+        tokens = layout.num_tokens()
+        forward = 2.0 * self.weights * tokens + 4.0 * tokens**2 * self.width * self.layers
+        branches = 2 if sampling.guidance_scale > 1 or (sampling.guidance_scale_2 or 1) > 1 else 1
+        pixels = sampling.num_frames * sampling.width * sampling.height
+        return forward * branches * sampling.num_inference_steps + _DECODE * self.vae_weights * pixels
+
+
+def work_of(choice: ModelChoice) -> Work:
+    """Read a model's sizes off its files' headers; no weight is read.
+
+    Raises:
+        ModelError: a part is missing or unreadable.
+    """
+    from storymem.models.layouts import find_model
+    from storymem.models.weights import open_weights
+
+    parts = find_model(choice.folder, files=choice.files).parts
+    shapes = {name: info.shape for name, info in open_weights(parts["transformer"].path).infos.items()}
+    vae = {name: info.shape for name, info in open_weights(parts["vae"].path).infos.items()}
+    blocks = [int(found.group(1)) for name in shapes if (found := re.search(r"blocks\.(\d+)\.", name))]
+    width = next((shape[0] for name, shape in shapes.items() if name.endswith("patch_embedding.weight")), 0)
+    return Work(_count(shapes), width, max(blocks, default=-1) + 1, _count(vae))
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(prod(shape) for shape in shapes.values())
+
+
+def measure_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second that can be expected of this device: a matrix product, timed, with a discount."""
+    import torch
+
+    side = 4096 if device.type == "cuda" else 768
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(4):  # the first is the warm-up
+        begun = perf_counter()
+        product = a @ a
+        product[0, 0].item()  # waits for the device
+        best = min(best, perf_counter() - begun)
+    return 2.0 * side**3 / best * _EFFICIENCY
