@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -133,7 +133,11 @@ def _holm(ps: Sequence[float]) -> list[float]:
 
 
 def compare_systems(
-    numbers: Mapping[str, Mapping[str, Mapping[str, float | None]]], keys: Sequence[str], baseline: str
+    numbers: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    keys: Sequence[str],
+    baseline: str,
+    *,
+    controls: Collection[str] = (),
 ) -> dict[str, Any]:
     """Every metric of every system, and how each system differs from the baseline.
 
@@ -141,6 +145,7 @@ def compare_systems(
         numbers: system, story, metric.
         keys: the metrics.
         baseline: one of the systems.
+        controls: systems that nobody asks about: they do not make the comparison of the others harder.
 
     Returns:
         ``{metric: {system: {"value": Interval, "difference": Difference | None}}}``, without systems that have no
@@ -163,7 +168,10 @@ def compare_systems(
             if system != baseline and len(common) > 1:
                 mine, theirs = ([values[name][story] for story in common] for name in (system, baseline))
                 compared.append((system, paired_difference(mine, theirs)))
-        for (system, found), p in zip(compared, _holm([found.p for _, found in compared]), strict=True):
+        asked = [found.p for system, found in compared if system not in controls]
+        adjusted = iter(_holm(asked))
+        for system, found in compared:
+            p = found.p if system in controls else next(adjusted)
             rows[system]["difference"] = replace(found, p=p, real=_is_real(found.low, found.high, p))
         result[key] = rows
     return result

@@ -21,6 +21,7 @@ from storymem.media import Uint8Array, write_video
 from storymem.story import parse_story
 
 if TYPE_CHECKING:
+    from storymem.film.export import Product
     from storymem.film.manifest import FilmSettings
     from storymem.film.tools import Tools
     from storymem.settings import MemoryConfig
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FilmJob", "make_controls", "make_films", "read_suite", "write_suite"]
 
 SUITE = "suite.json"
+_PRODUCTS: tuple[Product, ...] = ("film",)  # to watch; scores are taken from the lossless masters
 
 SettingsFor = Callable[["Story"], "FilmSettings"]
 """The settings of a story's film before a system changes them."""
@@ -112,7 +114,7 @@ class FilmJob:
         with Film.begin(place, story=told, script=dump_story(told).encode(), settings=settings, tools=tools) as film:
             for _ in Director(film, tools).generate():
                 pass
-            export_film(film, ("film",))
+            export_film(film, _PRODUCTS)
         return perf_counter() - begun
 
 

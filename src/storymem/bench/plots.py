@@ -19,7 +19,7 @@ def _nice(low: float, high: float, steps: int = 4) -> list[float]:
     base = 10.0 ** math.floor(math.log10(rough))
     step = next(base * factor for factor in (1, 2, 2.5, 5, 10) if base * factor >= rough * 0.999)
     first = math.floor(low / step + 1e-9)
-    ticks = []
+    ticks: list[float] = []
     value = first * step
     while value < high + step * 0.999 or len(ticks) < 2:
         ticks.append(round(value, 10))

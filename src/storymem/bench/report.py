@@ -129,7 +129,7 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
     order = (base, *(name for name in known if name in films and name != base))
     numbers = {system: {story: one["numbers"] for story, one in stories.items()} for system, stories in films.items()}
     numbers = {system: numbers[system] for system in order}
-    rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base)
+    rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base, controls=CONTROLS)
     return Comparison(
         folders=tuple(folders),
         suite=read_suite(folders[0]),

@@ -41,8 +41,21 @@ class ClipEncoder:
         self._model: Any = model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
         self.identity = identity
 
+    @property
+    def model(self) -> Any:
+        """The vision model itself."""
+        return self._model
+
     @classmethod
-    def load(cls, folder: str | Path | None = None, *, device: str = "cpu", dtype: str | None = None) -> ClipEncoder:
+    def load(
+        cls,
+        folder: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str | None = None,
+        repository: str = _REPOSITORY,
+        revision: str = _REVISION,
+    ) -> ClipEncoder:
         """Read the model from a folder, or from the Hugging Face hub at a pinned revision.
 
         Args:
@@ -50,6 +63,8 @@ class ClipEncoder:
                 None: the hub.
             device: in torch's words.
             dtype: None is float32.
+            repository: of the hub.
+            revision: in it.
 
         Raises:
             ModelError: the folder or the hub does not have the model.
@@ -58,9 +73,9 @@ class ClipEncoder:
         import torch
         from transformers import CLIPVisionModelWithProjection
 
-        source = _REPOSITORY if folder is None else str(folder)
+        source = repository if folder is None else str(folder)
         target, number_type = device_dtype(device, dtype, default=torch.float32)
-        where: dict[str, Any] = {"revision": _REVISION} if folder is None else {"local_files_only": True}
+        where: dict[str, Any] = {"revision": revision} if folder is None else {"local_files_only": True}
         try:
             loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
                 source, dtype=number_type, output_loading_info=True, **where
@@ -77,7 +92,7 @@ class ClipEncoder:
             raise CheckpointError(
                 f"{source}: {len(wrong)} weights of CLIP are missing or do not fit, such as {wrong[0]}."
             )
-        identity = f"{_REPOSITORY}@{_REVISION}" if folder is None else f"clip:{fingerprint(Path(folder))}"
+        identity = f"{repository}@{revision}" if folder is None else f"clip:{fingerprint(Path(folder))}"
         return cls(model.to(target), f"{identity}:{str(number_type).removeprefix('torch.')}")
 
     @property

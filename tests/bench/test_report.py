@@ -1,0 +1,124 @@
+"""The comparison as numbers, sentences and a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from storymem.bench import plots
+from storymem.bench.compare import Interval
+from storymem.bench.encoders import BuiltinVideoEncoder
+from storymem.bench.make import make_controls, write_suite
+from storymem.bench.previews import load_previews
+from storymem.bench.report import Comparison, compare_folders, findings, write_report
+from storymem.bench.score import SCORES, Instruments, score_folder
+from storymem.bench.suites import SuiteOptions
+from storymem.errors import FilmError, SettingsError
+from storymem.worlds.storyland.suite import StorylandSuite
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real films under the names of systems, so that there is something to find."""
+    folder = tmp_path_factory.mktemp("scored")
+    suite = StorylandSuite(SuiteOptions(stories=6, shots=3, width=64, height=48, num_frames=9))
+    write_suite(folder, suite)
+    for _ in make_controls(folder, suite, ["real", "shuffled", "noise"]):
+        pass
+    (folder / "real").rename(folder / "memory")
+    (folder / "shuffled").rename(folder / "no-memory")
+    score_folder(folder, Instruments(BuiltinVideoEncoder()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comparison(scored: Path) -> Comparison:
+    return compare_folders([scored])
+
+
+def test_what_is_real_is_said_and_controls_are_not(comparison: Comparison) -> None:
+    assert comparison.baseline == "no-memory"
+    assert comparison.systems == ("no-memory", "memory", "noise")
+    found = findings(comparison)
+    assert any(way == "up" and text.startswith("memory is above no-memory in Consistency") for way, text in found)
+    assert not any("noise" in text for _, text in found)
+    text = next(text for _, text in found if "Consistency, all pairs" in text)
+    assert re.search(r"\+0\.\d{3}, \+\d+\.\d% \(95 % \+0\.\d{3} to \+0\.\d{3}; 6 of 6 stories; p = 0\.031\)", text)
+
+
+def test_the_page_needs_nothing_else_and_has_all(comparison: Comparison, scored: Path, tmp_path: Path) -> None:
+    data, page = write_report(comparison, tmp_path / "report", load_previews([scored], 2), sheets=2)
+    text = page.read_text(encoding="utf-8")
+    assert "http" not in text.replace("http://www.w3.org", "")
+    assert "<script" not in text
+    assert text.count("data:image/jpeg;base64,") == 2 * 3 * 3  # stories, systems, shots
+    assert "builtin-video-1" in text
+    assert "Prompt following is not measured" in text
+    assert "The first 2 of 6 stories" in text
+    for svg in re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL):
+        ElementTree.fromstring(svg)
+    values = json.loads(data.read_text(encoding="utf-8"))
+    assert values["instruments"]["encoder"]["name"] == "builtin"
+    assert values["rows"]["consistency_all"]["memory"]["value"]["count"] == 6
+    assert {metric["key"] for metric in values["metrics"]} == {key for key, rows in values["rows"].items() if rows}
+
+
+def test_prompts_cannot_break_the_page(scored: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "films"
+    story = evil / "a<b" / "s"
+    story.mkdir(parents=True)
+    for path in (scored / "memory" / "story-0000").glob("*.mkv"):
+        (story / path.name).write_bytes(path.read_bytes())
+    script = "title: A\nscenes:\n  - shots: ['<script>alert(1)</script>', 'b & c', d]\n"
+    (evil / "stories" / "s").mkdir(parents=True)
+    (evil / "stories" / "s" / "script.yaml").write_text(script)
+    score_folder(evil, Instruments(BuiltinVideoEncoder()))
+    _, page = write_report(compare_folders([evil]), tmp_path / "report", load_previews([evil], 1))
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "a&lt;b" in text
+
+
+def test_folders_can_be_put_together(scored: Path, tmp_path: Path) -> None:
+    other = tmp_path / "theirs"
+    story = other / "memory" / "story-0001"
+    story.mkdir(parents=True)
+    for path in (scored / "memory" / "story-0001").glob("*.mkv"):
+        (story / path.name).write_bytes(path.read_bytes())
+    score_folder(other, Instruments(BuiltinVideoEncoder()))
+    both = compare_folders([scored, other])
+    assert "theirs/memory" in both.systems
+    assert ("theirs/memory", "story-0001") in load_previews([scored, other], 3)
+
+
+def test_numbers_of_other_instruments_are_not_compared(scored: Path, tmp_path: Path) -> None:
+    scores = json.loads((scored / SCORES).read_text())
+    scores["instruments"]["encoder"]["identity"] = "another"
+    (tmp_path / SCORES).write_text(json.dumps(scores))
+    with pytest.raises(FilmError, match="measured with another encoder"):
+        compare_folders([scored, tmp_path])
+
+
+def test_an_unknown_baseline_is_told(scored: Path) -> None:
+    with pytest.raises(SettingsError, match="--baseline magic: there are memory, no-memory, noise"):
+        compare_folders([scored], "magic")
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.5, 0.5), (0.0, 0.0, 0.0), (-0.2, -0.1, 0.3), (1e-6, 0, 2e-6), (40, 30, 55)])
+def test_plots_are_drawn_for_any_numbers(values: tuple[float, float, float]) -> None:
+    one = Interval(*values, count=3)
+    drawn = [
+        plots.dots([("a", "#000", one), ("b<", "#111", one)], title="t & u"),
+        plots.curves([("a", "#000", list(values)), ("b", "#111", [])], labels=("x", "y"), title="t"),
+        plots.scatter({"a": ("#000", values[:2]), "b": ("#111", values[1:])}, labels=("x", "y"), title="t"),
+        plots.heat(np.clip(np.eye(3) + values[0], 0, 1).tolist(), "#000", title="t"),
+    ]
+    for svg in drawn:
+        ElementTree.fromstring(svg)
+        assert "nan" not in svg

@@ -1,0 +1,90 @@
+"""`storymem bench` from end to end, with the tiny model and without any."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from storymem.cli.app import app
+from storymem.errors import StoryMemError
+
+runner = CliRunner()
+
+
+def bench(*arguments: object) -> str:
+    result = runner.invoke(app, ["bench", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_from_suite_to_report_without_a_model(tmp_path: Path) -> None:
+    run = (
+        "run",
+        "storyland",
+        "-o",
+        tmp_path,
+        "--systems",
+        "real,frozen",
+        "--stories",
+        2,
+        "--shots",
+        3,
+        "--size",
+        "48x32",
+    )
+    assert "real/story-0000: written" in bench(*run)
+    assert "written" not in bench(*run)  # it is all there
+    assert "diversity" in bench("score", tmp_path, "--reader", "none")
+    output = bench("compare", tmp_path, "--baseline", "real")
+    assert "No difference from real is beyond chance" in output
+    assert (tmp_path / "report" / "report.html").is_file()
+    assert json.loads((tmp_path / "report" / "comparison.json").read_text())["suite"]["suite"] == "storyland"
+
+
+@pytest.mark.slow
+def test_the_tiny_model_makes_films_of_two_systems_in_two_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "storymem", "bench", "run", "storyland", "-o", str(tmp_path), "--systems",
+               "no-memory,memory", "--stories", "1", "--shots", "2", "--size", "32x32", "--frames", "5",
+               "--steps", "1", "--processes", "2"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    scores = bench("score", tmp_path, "--reader", "none", "--processes", 2)
+    assert "memory/story-0000" in scores
+    films = json.loads((tmp_path / "scores.json").read_text())["systems"]
+    assert set(films) == {"no-memory", "memory"}
+
+
+def test_footage_has_nothing_to_film(tmp_path: Path) -> None:
+    from storymem.media import write_video
+
+    source = tmp_path / "clips" / "a film"
+    source.mkdir(parents=True)
+    import numpy as np
+
+    for number in (1, 2, 3):
+        frames = np.random.default_rng(number).integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)
+        write_video(source / f"{number}.mp4", iter(frames), 16)
+    out = tmp_path / "out"
+    with pytest.raises(StoryMemError, match="has no scripts to film"):
+        bench("run", "footage", "-o", out, "--source", tmp_path / "clips", "--systems", "memory", "--frames", 5)
+    out = tmp_path / "other"
+    assert "real/a-film" in bench("run", "footage", "-o", out, "--source", tmp_path / "clips", "--systems", "real")
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoryMemError, match="'magic' is no system"):
+        bench("run", "storyland", "-o", tmp_path, "--systems", "magic")
+    with pytest.raises(StoryMemError, match="there are footage, st-bench, storyland"):
+        bench("run", "magic", "-o", tmp_path, "--systems", "real")
+    with pytest.raises(StoryMemError, match="no such folder"):
+        bench("score", tmp_path / "nowhere")
+    with pytest.raises(StoryMemError, match="--reader magic"):
+        bench("score", tmp_path, "--reader", "magic")
+    with pytest.raises(StoryMemError, match="bench score"):
+        bench("compare", tmp_path)
