@@ -153,6 +153,32 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path, codec: str):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc fills fresh memory on request")
+def test_bytes_do_not_depend_on_what_lies_in_fresh_memory(tmp_path: Path):
+    # Flat, moving and cut pictures, so that x264 has something to decide: noise is coded the same whatever it decides.
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from storymem.media import write_video
+
+def frames():
+    y, x = np.mgrid[:128, :208]
+    for index in range(36):
+        waves = np.sin((x + 5 * index) / (5 + index // 9)) + np.cos((y - 3 * index) / (4 + index // 12))
+        yield np.stack([127 + 60 * waves, 255 - 100 * abs(waves), 40 * waves + x / 2], -1).clip(0, 255).astype(np.uint8)
+
+write_video(Path(sys.argv[1]), frames(), 16)
+"""
+    written = []
+    for number in (0, 85, 170):
+        path = tmp_path / f"{number}.mp4"
+        environment = {**os.environ, "MALLOC_PERTURB_": str(number)}
+        subprocess.run([sys.executable, "-c", script, str(path)], env=environment, check=True)
+        written.append(path.read_bytes())
+    assert written[0] == written[1] == written[2]
+
+
 def test_frames_are_taken_one_at_a_time(tmp_path: Path):
     alive = 0
     most = 0

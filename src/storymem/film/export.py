@@ -31,7 +31,7 @@ Exported = dict[Product, tuple[Path, ...]]
 
 FILM, SHEET, CLIPS = "film.mp4", "contact_sheet.png", "clips"
 _STATE = ".export.json"
-_VERSION = 1  # of how things are exported: a newer one writes everything again
+_VERSION = 2  # of how things are exported: a newer one writes everything again
 
 
 def film_edit(film: Film) -> Edit:

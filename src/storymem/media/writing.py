@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ Codec = Literal["h264", "ffv1"]
 # Fixed, not the number of cores: the encoders' output depends on it, and a film must not depend on the machine.
 _THREADS = 4
 _GOP_SECONDS = 2
+# Where x264 uses AVX-512, its macroblock tree depends on what lay in memory before, and the same frames give other bytes
+# on some runs (seen with MALLOC_PERTURB_; gone with mbtree=0, and with AVX2). Held to SSE4.2, which every x86-64 processor
+# since 2008 has, it gives the same bytes on every run and on all of them, and takes a few per cent longer.
+_X264_ON_X86 = "asm=MMX2,SSE,SSE2,SSE2Fast,SSE3,SSSE3,SSE4.1,SSE4.2"
 # The tags that MP4 has a place for which players read; FFmpeg would drop any other without a word.
 _MP4_TAGS = ("title", "artist", "album", "date", "genre", "comment", "copyright", "description", "synopsis")
 
@@ -68,7 +73,7 @@ def write_video(
     converted and tagged so; closed groups of at most two seconds; every chapter starts with a key frame. ``ffv1``:
     Matroska, eight-bit RGB without loss, every frame on its own, with checksums. The same frames and arguments give the
     same bytes on every run with the same versions of the libraries: no date, no random identifier, a fixed number of
-    encoder threads.
+    encoder threads, and on x86 a fixed set of instructions.
 
     Args:
         path: the file; its folder must exist. The container follows from `codec`, not from the suffix.
@@ -154,6 +159,9 @@ def _open(
     # bitexact: no date, no library version, no random identifier in the file.
     container_options = {"fflags": "+bitexact"}
     if codec == "h264":
+        x264 = [f"open-gop=0:keyint={max(1, round(rate * _GOP_SECONDS))}"]
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            x264.append(_X264_ON_X86)
         container_options |= {
             "movflags": "+faststart",
             # Chapters are counted in these ticks (thousandths of a second by default, which misses frames).
@@ -163,7 +171,7 @@ def _open(
             "preset": "medium",
             "crf": str(crf),
             "forced-idr": "1",
-            "x264-params": f"open-gop=0:keyint={max(1, round(rate * _GOP_SECONDS))}",
+            "x264-params": ":".join(x264),
         }
     else:
         stream_options = {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}
