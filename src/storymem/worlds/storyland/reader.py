@@ -26,7 +26,7 @@ __all__ = ["HeroReading", "Reader", "ShotReading", "load_reader"]
 FloatArray = npt.NDArray[np.float32]
 
 _WEIGHTS = "reader.safetensors"
-_SURE = 0.5  # a head is where the network thinks so
+_SURE = 0.25  # a middle between two cells is half as likely in each
 _APART = 0.5  # of the mean head width: nearer than this, two finds are one head
 
 
@@ -94,21 +94,23 @@ class Reader:
             chosen = torch.from_numpy(np.ascontiguousarray(frames[frame_indices(len(frames))], dtype=np.float32))
             pictures = to_reading_size(chosen)
             maps, features = self.network.look(pictures)
-            summary, scene = self.network.read_scene(features[None])
+            scene = self.network.read_scene(features[None])
             said = {name: SCENE_CLASSES[name][int(logits.argmax())] for name, logits in scene.items()}
             tracks = _tracks([_heads(one) for one in maps.numpy()])
-            heroes = tuple(self._hero(pictures, track, summary) for track in tracks)
+            heroes = tuple(self._hero(pictures, track) for track in tracks)
         return ShotReading(said["place"], said["time"], said["weather"], said["shot_type"], heroes)
 
-    def _hero(self, pictures: Any, track: list[FloatArray | None], summary: Any) -> HeroReading:
+    def _hero(self, pictures: Any, track: list[FloatArray | None]) -> HeroReading:
         import torch
 
         from storymem.worlds.storyland.reader_network import CLASSES, NOT_WORN, WIDTH
 
         found = [box for box in track if box is not None]
         there = torch.tensor([[float(box is not None) for box in track]])
-        boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))[None]
-        logits = self.network.read_heroes(pictures[None], boxes, there, summary)
+        boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))
+        seen = self.network.see(pictures, boxes)[None]
+        logits = self.network.read_looks(seen, there)
+        logits["action"] = self.network.read_action(seen, boxes[None], there)
         said: dict[str, str | None] = {name: CLASSES[name][int(one.argmax())] for name, one in logits.items()}
         action = said.pop("action")
         assert action is not None

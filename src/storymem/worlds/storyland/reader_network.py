@@ -61,7 +61,7 @@ CLASSES: dict[str, tuple[str, ...]] = {**SCENE_CLASSES, **HERO_CLASSES, "action"
 _CROP_HEIGHT, _CROP_WIDTH = 60, 48
 # What of the picture belongs to a hero, in head sizes (mean of width and height) from the middle of the head.
 _LEFT_RIGHT, _ABOVE, _BELOW = 1.4, 1.25, 2.25
-_SCENE, _HERO = 96, 128
+_SCENE, _HERO = 96, 192
 
 
 def frame_indices(count: int) -> list[int]:
@@ -104,19 +104,14 @@ def _block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Se
 
 
 class ReaderNetwork(nn.Module):
-    """What `Reader` runs and `train_reader` trains."""
+    """What `Reader` runs and `train_reader` trains: two networks that share nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             _block(3, 32, 5, 2), _block(32, 48, 3, 2), _block(48, 48), _block(48, _SCENE, 3, 2), _block(_SCENE, _SCENE)
         )
-        self.finder = nn.Sequential(_block(_SCENE, 64), nn.Conv2d(64, 5, 1))
-        last = self.finder[1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        nn.init.constant_(last.bias, 1.0)  # heads are two or three cells wide
-        nn.init.constant_(last.bias[:1], -4.0)  # and one cell in a hundred has a head's middle
+        self.finder = nn.Sequential(_block(_SCENE, 64), _finds())
         self.scene = nn.Sequential(nn.Linear(2 * _SCENE, 128), nn.ReLU(inplace=True))
         self.scene_heads = nn.ModuleDict({name: nn.Linear(128, len(c)) for name, c in SCENE_CLASSES.items()})
         self.hero = nn.Sequential(
@@ -124,13 +119,15 @@ class ReaderNetwork(nn.Module):
             _block(32, 64, 3, 2),
             _block(64, 128, 3, 2),
             _block(128, 128),
-            nn.Conv2d(128, 32, 1),
+            _block(128, 32, 1),
             nn.Flatten(),
-            nn.Linear(32 * 8 * 6, _HERO),
-            nn.ReLU(inplace=True),
         )
-        self.looks = nn.Sequential(nn.Linear(2 * _HERO + 128, 256), nn.ReLU(inplace=True))
-        self.hero_heads = nn.ModuleDict({name: nn.Linear(256, len(c)) for name, c in HERO_CLASSES.items()})
+        # The light of the hour changes colours: a very coarse picture tells of it.
+        self.light = nn.Sequential(nn.AdaptiveAvgPool2d((4, 7)), nn.Flatten(), nn.Linear(84, 64), nn.ReLU(inplace=True))
+        self.joined = nn.Sequential(
+            nn.Linear(32 * 8 * 6 + 64, _HERO), nn.ReLU(inplace=True), nn.Linear(_HERO, _HERO), nn.ReLU(inplace=True)
+        )
+        self.hero_heads = nn.ModuleDict({name: nn.Linear(_HERO, len(c)) for name, c in HERO_CLASSES.items()})
         self.step = nn.Sequential(nn.Linear(_HERO, 32), nn.ReLU(inplace=True))
         self.action = nn.Sequential(nn.Linear(FRAMES * 37, 160), nn.ReLU(inplace=True), nn.Linear(160, len(ACTIONS)))
 
@@ -147,35 +144,56 @@ class ReaderNetwork(nn.Module):
         features = self.trunk(frames)
         return self.finder(features), torch.cat([features.mean((2, 3)), features.amax((2, 3))], 1)
 
-    def read_scene(self, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """From features of frames [N, frames, 192] to a summary [N, 128] and the logits of `SCENE_CLASSES`."""
+    def read_scene(self, features: Tensor) -> dict[str, Tensor]:
+        """From features of a shot's frames [N, frames, 192] to the logits of `SCENE_CLASSES`."""
         summary = self.scene(features.mean(1))
-        return summary, {name: head(summary) for name, head in self.scene_heads.items()}
+        return {name: head(summary) for name, head in self.scene_heads.items()}
 
-    def read_heroes(self, frames: Tensor, boxes: Tensor, there: Tensor, summary: Tensor) -> dict[str, Tensor]:
-        """Read heroes.
+    def see(self, frames: Tensor, boxes: Tensor) -> Tensor:
+        """What can be seen of heroes in single frames.
 
         Args:
-            frames: [N, FRAMES, 3, HEIGHT, WIDTH].
-            boxes: [N, FRAMES, 4], the heads: middle x, middle y, width, height in pixels.
-            there: [N, FRAMES], 1 where the head was found; at least once for each hero.
-            summary: [N, 128], of the scene.
+            frames: [N, 3, HEIGHT, WIDTH].
+            boxes: [N, 4], the head in each: middle x, middle y, width, height in pixels.
 
         Returns:
-            Logits of `HERO_CLASSES` and of "action", [N, classes] each.
+            [N, 192] for `read_looks` and `read_action`.
         """
-        count = len(frames)
-        seen = self.hero(crops(frames.flatten(0, 1), boxes.flatten(0, 1))).unflatten(0, (count, FRAMES))
+        seen: Tensor = self.joined(torch.cat([self.hero(crops(frames, boxes)), self.light(frames)], 1))
+        return seen
+
+    def read_looks(self, seen: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """The log-probabilities of `HERO_CLASSES`, [N, classes] each: the mean over the frames that show the hero.
+
+        Args:
+            seen: [N, frames, 192].
+            there: [N, frames], 1 where the hero was found; at least once for each.
+        """
+        weight = (there / there.sum(1, keepdim=True))[..., None]
+        logits = {name: head(seen).float() for name, head in self.hero_heads.items()}
+        return {name: (one.log_softmax(-1) * weight).sum(1) for name, one in logits.items()}
+
+    def read_action(self, seen: Tensor, boxes: Tensor, there: Tensor) -> Tensor:
+        """The logits of the action, [N, 12].
+
+        Args:
+            seen: [N, FRAMES, 192].
+            boxes: [N, FRAMES, 4], the heads.
+            there: [N, FRAMES].
+        """
         weight = there[..., None]
-        mean = (seen * weight).sum(1) / weight.sum(1)
-        most = (seen * weight).amax(1)  # features are not negative
-        looks = self.looks(torch.cat([mean, most, summary], 1))
         size = boxes[..., 2:].mean(2, keepdim=True)
-        size = ((size * weight).sum(1) / weight.sum(1))[:, None]
+        usual = ((size * weight).sum(1) / weight.sum(1))[:, None]
         middle = ((boxes[..., :2] * weight).sum(1) / weight.sum(1))[:, None]
-        moved = (boxes[..., :2] - middle) / size  # in head sizes
-        scale = boxes[..., 2:].mean(2, keepdim=True) / size - 1
-        track = torch.cat([self.step(seen), moved, scale, (size / HEIGHT).expand(-1, FRAMES, -1)], 2) * weight
-        track = torch.cat([track, weight], 2)
-        logits = {name: head(looks) for name, head in self.hero_heads.items()}
-        return {**logits, "action": self.action(track.flatten(1))}
+        moved = (boxes[..., :2] - middle) / usual  # in head sizes
+        track = torch.cat([self.step(seen), moved, size / usual - 1, (usual / HEIGHT).expand(-1, FRAMES, -1)], 2)
+        logits: Tensor = self.action(torch.cat([track * weight, weight], 2).flatten(1))
+        return logits
+
+
+def _finds() -> nn.Conv2d:
+    last = nn.Conv2d(64, 5, 1)
+    assert last.bias is not None
+    nn.init.constant_(last.bias, 1.0)  # heads are two or three cells wide
+    nn.init.constant_(last.bias[:1], -4.0)  # and one cell in a hundred has a head's middle
+    return last

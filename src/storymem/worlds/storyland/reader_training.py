@@ -38,9 +38,10 @@ __all__ = ["measure_reader", "save_reader", "train_reader"]
 
 _SECOND = 17  # frames at `FPS` that a shot of training has, of which FRAMES are drawn
 _TWO_HEROES = 0.5
-_DAMAGED = 0.5  # of the clips: generated shots are less sharp and less clean than drawn ones
-_DAMAGE = AugmentSection(probability=1.0, noise=0.12, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
-_USES, _POOL = 3, 4096  # how often a drawing is used, and how many are kept
+_DAMAGED = 0.4  # of the clips: generated shots are less sharp and less clean than drawn ones
+_DAMAGE = AugmentSection(probability=1.0, noise=0.1, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
+_USES, _POOL = 24, 8192  # how often a drawing is used, and how many are kept
+_PARTS = 6  # of a batch, of which one is for the scene and the actions
 _RATE = 3e-3
 _LOOKED_AT = 2  # frames per clip in which heads are looked for while training
 
@@ -60,7 +61,7 @@ class _Example:
 class _Batch:
     """The same for many clips; N heroes in all."""
 
-    frames: Tensor  # float32 [B, FRAMES, 3, H, W] in [-1, 1]
+    frames: Tensor  # uint8 [B, FRAMES, 3, H, W]
     scene: dict[str, Tensor]  # [B]
     clip: Tensor  # [N], of each hero
     boxes: Tensor  # [N, FRAMES, 4]
@@ -108,7 +109,7 @@ def _collate(examples: Sequence[_Example], flip: Tensor) -> _Batch:
     boxes[..., 0] = torch.where(flip[clip, None], WIDTH - boxes[..., 0], boxes[..., 0])
     heroes = [hero for example in examples for hero in example.heroes]
     return _Batch(
-        frames.float() / 127.5 - 1,
+        frames,
         {name: torch.tensor([example.scene[name] for example in examples]) for name in SCENE_CLASSES},
         clip,
         boxes,
@@ -135,19 +136,42 @@ def _target(name: str, hero: dict[str, Any]) -> int:
     return HERO_CLASSES[name].index(NOT_WORN if value is None else value)
 
 
-def _loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+def _scene_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+    """Of finding heads and reading the scene, in `_LOOKED_AT` frames of every clip."""
     looked_at = torch.randperm(FRAMES, generator=rng)[:_LOOKED_AT]
-    maps, features = network.look(batch.frames[:, looked_at].flatten(0, 1))
+    maps, features = network.look(_pixels(batch.frames[:, looked_at].flatten(0, 1)))
     maps = maps.float().reshape(-1, _LOOKED_AT, *maps.shape[1:])
-    summary, scene = network.read_scene(features.reshape(-1, _LOOKED_AT, features.shape[1]))
-    total = sum((_cross_entropy(logits, batch.scene[name]) for name, logits in scene.items()), torch.zeros(()))
-    total = total + _finding_loss(maps, batch, looked_at)
-    # Heads are not always found exactly.
-    jitter = torch.randn(batch.boxes.shape, generator=rng) * torch.tensor([0.05, 0.05, 0.07, 0.07])
-    size = batch.boxes[..., 2:]
-    boxes = torch.cat([batch.boxes[..., :2] + jitter[..., :2] * size, size * jitter[..., 2:].exp()], -1)
-    logits = network.read_heroes(batch.frames[batch.clip], boxes, batch.there, summary[batch.clip])
-    return total + sum((_cross_entropy(one, batch.heroes[name]) for name, one in logits.items()), torch.zeros(()))
+    scene = network.read_scene(features.reshape(-1, _LOOKED_AT, features.shape[1]))
+    loss = _finding_loss(maps, batch, looked_at)
+    return loss + sum((_cross_entropy(logits, batch.scene[name]) for name, logits in scene.items()), torch.zeros(()))
+
+
+def _looks_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+    """Of reading the looks, in one frame of every hero: five frames of one hero teach little more than one."""
+    one = torch.multinomial(batch.there, 1, generator=rng)[:, 0]
+    number = torch.arange(len(one))
+    boxes = _jittered(batch.boxes[number, one], rng)
+    seen = network.see(_pixels(batch.frames[batch.clip, one]), boxes)[:, None]
+    logits = network.read_looks(seen, torch.ones(len(one), 1))
+    return sum((_cross_entropy(logits[name], batch.heroes[name]) for name in HERO_CLASSES), torch.zeros(()))
+
+
+def _action_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+    boxes = _jittered(batch.boxes, rng)
+    seen = network.see(_pixels(batch.frames[batch.clip].flatten(0, 1)), boxes.flatten(0, 1))
+    seen = seen.reshape(len(boxes), FRAMES, seen.shape[1])
+    return _cross_entropy(network.read_action(seen, boxes, batch.there), batch.heroes["action"])
+
+
+def _pixels(frames: Tensor) -> Tensor:
+    return frames.float() / 127.5 - 1
+
+
+def _jittered(boxes: Tensor, rng: torch.Generator) -> Tensor:
+    """Heads are not always found exactly."""
+    jitter = torch.randn(boxes.shape, generator=rng) * torch.tensor([0.04, 0.04, 0.06, 0.06])
+    size = boxes[..., 2:]
+    return torch.cat([boxes[..., :2] + jitter[..., :2] * size, size * jitter[..., 2:].exp()], -1)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -173,15 +197,15 @@ def _finding_loss(maps: Tensor, batch: _Batch, looked_at: Tensor) -> Tensor:
 
 
 def train_reader(
-    steps: int, *, batch_size: int = 32, seed: int = 0, on_step: Callable[[int, float], None] | None = None
+    steps: int, *, batch_size: int = 96, seed: int = 0, on_step: Callable[[int, float], None] | None = None
 ) -> ReaderNetwork:
     """Train a reader on drawings of the split "train"; the same arguments on one thread give the same reader.
 
-    Drawing costs as much as learning; so every drawing is used about three times, in one mirror or the other.
+    Drawing costs as much as learning; so every drawing is used several times, in other frames and mirrored.
 
     Args:
         steps: optimizer steps.
-        batch_size: shots per step.
+        batch_size: shots per step; a sixth of them for everything but the looks.
         seed: of the first weights, the damage and the shots.
         on_step: told the number of the step and its loss.
     """
@@ -195,15 +219,18 @@ def train_reader(
     pool: list[_Example] = []
     drawn = seed * 10**9
     for step in range(steps):
-        fresh = max(1, round(batch_size / _USES)) if pool else batch_size
+        fresh = max(1, batch_size // _USES) if pool else 4 * batch_size
         pool = [*pool, *_examples(range(drawn, drawn + fresh), damage)][-_POOL:]
         drawn += fresh
         for group in optimizer.param_groups:
             group["lr"] = _RATE * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005)
         chosen = torch.randint(len(pool), (batch_size,), generator=rng).tolist()
-        batch = _collate([pool[i] for i in chosen], torch.rand(batch_size, generator=rng) < 0.5)
+        flip = torch.rand(batch_size, generator=rng) < 0.5
+        few = max(1, batch_size // _PARTS)
+        batch = _collate([pool[i] for i in chosen], flip)
+        part = _collate([pool[i] for i in chosen[:few]], flip[:few])
         with torch.autocast("cpu", torch.bfloat16):
-            loss = _loss(network, batch, rng)
+            loss = _scene_loss(network, part, rng) + _looks_loss(network, batch, rng) + _action_loss(network, part, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
