@@ -12,10 +12,11 @@ import pytest
 
 from storymem.bench import plots
 from storymem.bench.compare import Interval
+from storymem.bench.comparison import Comparison, compare_folders, findings
 from storymem.bench.encoders import BuiltinVideoEncoder
 from storymem.bench.make import make_controls, write_suite
 from storymem.bench.previews import load_previews
-from storymem.bench.report import Comparison, compare_folders, findings, write_report
+from storymem.bench.report import write_report
 from storymem.bench.score import SCORES, Instruments, score_folder
 from storymem.bench.suites import SuiteOptions
 from storymem.errors import FilmError, SettingsError

@@ -17,7 +17,7 @@ from storymem.bench.suites import BenchStory, Suite
 from storymem.bench.systems import System
 from storymem.errors import FilmError
 from storymem.film.storage import make_folder, replace_file
-from storymem.media import Uint8Array, write_video
+from storymem.media import Uint8Array, probe_video, read_video, write_video
 from storymem.story import parse_story
 
 if TYPE_CHECKING:
@@ -152,56 +152,53 @@ def make_controls(folder: Path, suite: Suite, names: Sequence[str], *, fps: int 
     Args:
         folder: of the bench.
         suite: has real pictures.
-        names: which controls.
+        names: which controls; all others are made of ``real``, so that is written in any case.
         fps: frames per second of the clips.
 
     Raises:
-        FilmError: the suite has no real pictures.
+        FilmError: the suite has no real pictures, or only one story to shuffle.
         StorageError: the system refused a write.
     """
-    stories = suite.stories()
-    real: dict[int, list[list[Uint8Array]]] = {}
-
-    def shots_of(index: int) -> list[list[Uint8Array]]:
-        if index not in real:
-            shots = suite.real(index)
-            if shots is None:
-                raise FilmError(f"the suite {suite.name} has no real pictures: leave {', '.join(names)} out.")
-            if len(real) > _KEPT:
-                real.clear()
-            real[index] = shots
-        return real[index]
-
-    for name in names:
+    if not names:
+        return
+    stories = [story.name for story in suite.stories()]
+    for name in ("real", *(name for name in names if name != "real")):
         for index, story in enumerate(stories):
-            place = folder / name / story.name
+            place = folder / name / story
             if (place / _DONE).is_file():
                 continue
             make_folder(place)
-            for number, frames in enumerate(_control(name, index, len(stories), shots_of), 1):
+            shots = _real(suite, index) if name == "real" else _control(name, index, stories, folder / "real")
+            for number, frames in enumerate(shots, 1):
                 write_video(place / f"{number:02d}.mkv", iter(frames), fps, codec="ffv1")
             replace_file(place / _DONE, b"")
-            yield name, story.name
+            yield name, story
 
 
 _DONE = ".done"
-_KEPT = 16  # films in memory
 
 
-def _control(
-    name: str, index: int, count: int, shots_of: Callable[[int], list[list[Uint8Array]]]
-) -> Iterator[list[Uint8Array]]:
-    own = shots_of(index)
-    for number, frames in enumerate(own):
-        if name == "real":
-            yield frames
-        elif name == "frozen":
-            yield [own[0][len(own[0]) // 2]] * len(frames)
-        elif name == "noise":
-            rng = np.random.default_rng([index, number])
-            yield [rng.integers(0, 256, frame.shape, dtype=np.uint8) for frame in frames]
-        else:
-            if count < 2:
+def _real(suite: Suite, index: int) -> list[list[Uint8Array]]:
+    shots = suite.real(index)
+    if shots is None:
+        raise FilmError(f"the suite {suite.name} has no real pictures, of which controls are made: name systems only.")
+    return shots
+
+
+def _control(name: str, index: int, stories: Sequence[str], real: Path) -> Iterator[list[Uint8Array]]:
+    own = sorted((real / stories[index]).glob("*.mkv"))
+    first = list(read_video(own[0]))
+    for number, path in enumerate(own):
+        if name == "shuffled":
+            if len(stories) < 2:
                 raise FilmError("shots can only be shuffled between two stories or more: raise --stories.")
-            other = shots_of((index + 1 + number % (count - 1)) % count)
-            yield other[number % len(other)]
+            other = stories[(index + 1 + number % (len(stories) - 1)) % len(stories)]
+            theirs = sorted((real / other).glob("*.mkv"))
+            yield list(read_video(theirs[number % len(theirs)]))
+            continue
+        count = probe_video(path).num_frames
+        if name == "frozen":
+            yield [first[len(first) // 2]] * count
+        else:
+            rng = np.random.default_rng([index, number])
+            yield [rng.integers(0, 256, first[0].shape, dtype=np.uint8) for _ in range(count)]

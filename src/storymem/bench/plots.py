@@ -38,7 +38,7 @@ def dots(rows: Sequence[tuple[str, str, Interval]], *, title: str) -> str:
         rows: name, colour, interval.
         title: for who cannot see the plot.
     """
-    left, width, height = 132, 300, 22
+    left, width, height = 112, 215, 22
     low, high = min(0.0, *(one.low for _, _, one in rows)), max(one.high for _, _, one in rows)
     ticks = _nice(low, max(high, low + 0.05))
     low, high = ticks[0], ticks[-1]
@@ -48,7 +48,7 @@ def dots(rows: Sequence[tuple[str, str, Interval]], *, title: str) -> str:
 
     bottom = len(rows) * height + 6
     parts = [
-        f'<svg viewBox="0 0 {left + width + 52} {bottom + 18}" role="img" aria-label="{escape(title)}" class="plot">'
+        f'<svg viewBox="0 0 {left + width + 46} {bottom + 18}" role="img" aria-label="{escape(title)}" class="plot">'
     ]
     for tick in ticks:
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="2" y2="{bottom}" class="grid"/>')
@@ -57,13 +57,14 @@ def dots(rows: Sequence[tuple[str, str, Interval]], *, title: str) -> str:
         )
     for index, (name, colour, one) in enumerate(rows):
         y = index * height + height / 2 + 3
+        shown = 0.0 if abs(one.mean) < 0.0005 else one.mean  # not "-0.000"
         about = f"{name}: {one.mean:.3f}, 95 % from {one.low:.3f} to {one.high:.3f}, {one.count} stories"
         parts.append(
             f"<g><title>{escape(about)}</title>"
             f'<text x="{left - 8}" y="{y + 4}" class="name" text-anchor="end">{escape(name)}</text>'
             f'<line x1="{x(one.low):.1f}" x2="{x(one.high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" class="whisker"/>'
             f'<circle cx="{x(one.mean):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
-            f'<text x="{left + width + 8}" y="{y + 4}" class="value">{one.mean:.3f}</text></g>'
+            f'<text x="{left + width + 8}" y="{y + 4}" class="value">{shown:.3f}</text></g>'
         )
     return "".join([*parts, "</svg>"])
 
@@ -132,7 +133,7 @@ def scatter(points: Mapping[str, tuple[str, Point]], *, labels: tuple[str, str],
     taken: list[Point] = []
     for name, (colour, (one, other)) in sorted(points.items(), key=lambda item: -item[1][1][1]):
         x, y = _place(one, xs, across), _place(other, ys, up)
-        flip = x > across[1] - 110
+        flip = x + 9 + 6.6 * len(name) > across[1]
         text_x, text_y = x + (-9 if flip else 9), y + 4
         while any(abs(text_x - old_x) < 90 and abs(text_y - old_y) < 12 for old_x, old_y in taken):
             text_y += 12

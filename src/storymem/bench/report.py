@@ -1,4 +1,4 @@
-"""The comparison of scored folders as JSON and as one HTML file that needs nothing else, not even a network."""
+"""A comparison as JSON and as one HTML file that needs nothing else, not even a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -15,16 +14,13 @@ from typing import Any
 import numpy as np
 
 from storymem.bench import plots
-from storymem.bench.compare import Difference, Interval, compare_systems
+from storymem.bench.comparison import NOTHING, Comparison, findings
 from storymem.bench.films import STORIES, script_in
-from storymem.bench.make import read_suite
-from storymem.bench.score import read_scores
 from storymem.bench.systems import CONTROLS, SYSTEMS
-from storymem.errors import FilmError, SettingsError
 from storymem.film.storage import make_folder, replace_file
 from storymem.media import Uint8Array
 
-__all__ = ["COMPARISON", "REPORT", "Comparison", "Previews", "compare_folders", "findings", "write_report"]
+__all__ = ["COMPARISON", "REPORT", "Previews", "write_report"]
 
 COMPARISON, REPORT = "comparison.json", "report.html"
 
@@ -33,136 +29,6 @@ Previews = Mapping[tuple[str, str], Sequence[Uint8Array]]
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#7a52a3", "#e0a100")
 _GREYS = ("#55514a", "#8d877b", "#a9a294", "#c4bdae")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Several systems on the same stories.
-
-    Attributes:
-        folders: what was compared.
-        suite: what the suite was, if it is known.
-        instruments: what measured, see `Instruments.facts`.
-        metrics: see `Metric`; those that any system has.
-        baseline: what the others are compared with.
-        systems: names, the baseline first, controls last.
-        films: by system and story, what ``scores.json`` has.
-        rows: see `compare_systems`.
-        left_out: films that could not be scored.
-    """
-
-    folders: tuple[Path, ...]
-    suite: Mapping[str, Any] | None
-    instruments: Mapping[str, Any]
-    metrics: tuple[Mapping[str, Any], ...]
-    baseline: str
-    systems: tuple[str, ...]
-    films: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    left_out: tuple[Mapping[str, str], ...]
-
-    def value(self, key: str, system: str) -> Interval | None:
-        """A system's mean on a metric."""
-        row = self.rows[key].get(system)
-        return None if row is None else row["value"]
-
-    def difference(self, key: str, system: str) -> Difference | None:
-        """How a system differs from the baseline."""
-        row = self.rows[key].get(system)
-        return None if row is None else row["difference"]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        rows = {
-            key: {
-                system: {name: None if one is None else asdict(one) for name, one in row.items()}
-                for system, row in systems.items()
-            }
-            for key, systems in self.rows.items()
-        }
-        return {
-            "format": "storymem bench comparison",
-            "version": 1,
-            "folders": [str(folder) for folder in self.folders],
-            "suite": self.suite,
-            "instruments": self.instruments,
-            "metrics": list(self.metrics),
-            "baseline": self.baseline,
-            "systems": list(self.systems),
-            "rows": rows,
-            "findings": [text for _, text in findings(self)],
-            "left_out": list(self.left_out),
-        }
-
-
-def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Comparison:
-    """Put the systems of scored folders side by side.
-
-    Args:
-        folders: with ``scores.json``, measured with the same instruments. Stories of one name are the same story.
-        baseline: a system; None: no-memory if it is there, else the first.
-
-    Raises:
-        FilmError: a folder is not scored, has no scores, or was measured with other instruments than the first.
-        SettingsError: there is no such baseline.
-    """
-    films: dict[str, Mapping[str, Mapping[str, Any]]] = {}
-    left_out: list[Mapping[str, str]] = []
-    scored = [(folder, read_scores(folder)) for folder in folders]
-    first = scored[0][1]
-    for folder, scores in scored:
-        if differing := [k for k in ("encoder", "judge", "reader", "frames", "features", "pixels", "prompt_likeness")
-                         if scores["instruments"][k] != first["instruments"][k]]:  # fmt: skip
-            raise FilmError(
-                f"{folder}: was measured with another {differing[0]} than {folders[0]}: score both with the same, "
-                "or the numbers mean different things."
-            )
-        left_out += scores["left_out"]
-        for system, stories in scores["systems"].items():
-            films[system if system not in films else f"{folder.name}/{system}"] = stories
-    if not films:
-        raise FilmError(f"{folders[0]}: no film could be scored: see left_out in its scores.json.")
-    if baseline is not None and baseline not in films:
-        raise SettingsError(f"--baseline {baseline}: there are {', '.join(films)}.")
-    base = baseline or ("no-memory" if "no-memory" in films else next(iter(films)))
-    known = [*SYSTEMS, *(name for name in films if name not in SYSTEMS and name not in CONTROLS), *CONTROLS]
-    order = (base, *(name for name in known if name in films and name != base))
-    numbers = {system: {story: one["numbers"] for story, one in stories.items()} for system, stories in films.items()}
-    numbers = {system: numbers[system] for system in order}
-    rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base, controls=CONTROLS)
-    return Comparison(
-        folders=tuple(folders),
-        suite=read_suite(folders[0]),
-        instruments=first["instruments"],
-        metrics=tuple(metric for metric in first["metrics"] if rows[metric["key"]]),
-        baseline=base,
-        systems=order,
-        films=films,
-        rows=rows,
-        left_out=tuple(left_out),
-    )
-
-
-def findings(comparison: Comparison) -> list[tuple[str, str]]:
-    """What is real, in sentences: ("up" or "down", text). Controls are left out: they are no systems."""
-    found = []
-    for metric in comparison.metrics:
-        if metric["better"] == "neither":
-            continue
-        for system in comparison.systems:
-            one = comparison.difference(metric["key"], system)
-            if one is None or not one.real or system in CONTROLS or comparison.baseline in CONTROLS:
-                continue
-            by = f"{one.mean:+.3f}" + ("" if one.relative is None else f", {one.relative:+.1%}")
-            found.append(
-                (
-                    "up" if one.mean > 0 else "down",
-                    f"{system} is {'above' if one.mean > 0 else 'below'} {comparison.baseline} in "
-                    f"{metric['title']}: {by} (95 % {one.low:+.3f} to {one.high:+.3f}; {one.wins} of {one.count} "
-                    f"stories; p = {one.p:.3f})",
-                )
-            )
-    return found
 
 
 def write_report(comparison: Comparison, folder: Path, previews: Previews, *, sheets: int = 8) -> tuple[Path, Path]:
@@ -194,17 +60,19 @@ def _page(comparison: Comparison, previews: Previews, sheets: int) -> str:
     suite = (comparison.suite or {}).get("suite", "films")
     real = sum(name not in CONTROLS for name in comparison.systems)
     encoder = comparison.instruments["encoder"]
+    count = len(comparison.systems) - real
+    who = [f"{real} system{'s' * (real != 1)}"] * bool(real) + [f"{count} control{'s' * (count != 1)}"] * bool(count)
     lead = (
-        f"{real} system{'s' * (real != 1)} on {len(stories)} stor{'y' if len(stories) == 1 else 'ies'}; shots compared "
-        f"by the encoder <b>{escape(encoder['name'])}</b>. Baseline: <b>{escape(comparison.baseline)}</b>."
+        f"{' and '.join(who)} on {len(stories)} stor{'y' if len(stories) == 1 else 'ies'}; shots compared by "
+        f"the encoder <b>{escape(encoder['name'])}</b>. Baseline: <b>{escape(comparison.baseline)}</b>."
     )
     body = [
         f"<h1>Many shots, one film: {escape(suite)}</h1><p class=lead>{lead}</p>",
         _legend(colours),
         _findings(comparison),
         _table(comparison, colours),
-        _dot_plots(comparison, colours),
         _overviews(comparison, colours),
+        _dot_plots(comparison, colours),
         _heats(comparison, colours),
         _sheets(comparison, previews, colours, stories[:sheets], len(stories)),
         _definitions(comparison),
@@ -245,40 +113,47 @@ def _findings(comparison: Comparison) -> str:
         "</p>"
     )
     if not found:
-        return f"<h2>What is real</h2><p>No difference from the baseline is beyond chance on so many stories.</p>{how}"
+        return f"<h2>What is real</h2><p>{NOTHING}</p>{how}"
     items = "".join(f"<li class={way}>{escape(text)}</li>" for way, text in found)
     return f"<h2>What is real</h2><ul class=findings>{items}</ul>{how}"
 
 
 def _table(comparison: Comparison, colours: Mapping[str, str]) -> str:
-    head = "".join(f'<th title="{escape(m["says"])}">{escape(m["title"])}</th>' for m in comparison.metrics)
+    head = "".join(f"<th>{_swatch(colours[system])}{escape(system)}</th>" for system in comparison.systems)
     rows = []
-    for system in comparison.systems:
-        cells = [f"<td>{_swatch(colours[system])}{escape(system)}</td>"]
-        cells += [_cell(comparison, metric, system) for metric in comparison.metrics]
-        rows.append(f"<tr{' class=control' if system in CONTROLS else ''}>{''.join(cells)}</tr>")
+    for metric in comparison.metrics:
+        cells = "".join(_cell(comparison, metric, system) for system in comparison.systems)
+        rows.append(f'<tr><td title="{escape(metric["says"])}">{escape(metric["title"])}</td>{cells}</tr>')
     return (
         "<h2>Every number</h2><p class=note>Means over stories; below them the difference from the baseline. Green and "
-        "red: real. Shaded: the best system. Grey systems are controls, which no model made.</p>"
-        f"<div class='card scroll'><table><tr><th>System</th>{head}</tr>{''.join(rows)}</table></div>"
+        "red: real. Shaded: the best system. Grey columns are controls, which no model made.</p>"
+        f"<div class='card scroll'><table><tr><th>Metric</th>{head}</tr>{''.join(rows)}</table></div>"
     )
 
 
 def _cell(comparison: Comparison, metric: Mapping[str, Any], system: str) -> str:
     key = metric["key"]
     value, difference = comparison.value(key, system), comparison.difference(key, system)
+    classes = ["control"] if system in CONTROLS else []
     if value is None:
-        return "<td title='not measured'>·</td>"
-    classes = []
-    if metric["better"] == "higher":
+        return f"<td class='{' '.join(classes)}' title='not measured'>·</td>"
+    if metric["better"] == "higher" and system not in CONTROLS:
         others = [comparison.value(key, name) for name in comparison.systems if name not in CONTROLS]
-        best = max((one.mean for one in others if one is not None), default=None)
-        if system not in CONTROLS and len([one for one in others if one]) > 1 and value.mean == best:
+        means = [one.mean for one in others if one is not None]
+        if len(means) > 1 and value.mean == max(means):
             classes.append("best")
-        if difference is not None and difference.real and system not in CONTROLS:
+        if difference is not None and difference.real:
             classes.append("up" if difference.mean > 0 else "down")
-    small = "" if difference is None else f"<small>{difference.mean:+.3f}</small>"
-    return f'<td class="{" ".join(classes)}">{value.mean:.3f}{small}</td>'
+    small = "" if difference is None else f"<small>{_signed(difference.mean)}</small>"
+    return f'<td class="{" ".join(classes)}">{_number(value.mean)}{small}</td>'
+
+
+def _number(value: float) -> str:
+    return f"{0.0 if abs(value) < 0.0005 else value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return "±0" if abs(value) < 0.0005 else f"{value:+.3f}"
 
 
 def _dot_plots(comparison: Comparison, colours: Mapping[str, str]) -> str:
@@ -321,7 +196,7 @@ def _overviews(comparison: Comparison, colours: Mapping[str, str]) -> str:
             "<div class=card><h3>How similarity fades</h3><p class=note>Mean similarity of shots one, two, three ... "
             f"places apart: a memory holds the line up.</p>{plot}</div>"
         )
-    return f"<h2>The two pictures that matter</h2><div class=grid2>{''.join(cards)}</div>" if cards else ""
+    return f"<h2>The two pictures that matter</h2><div class=wide>{''.join(cards)}</div>" if cards else ""
 
 
 def _heats(comparison: Comparison, colours: Mapping[str, str]) -> str:
@@ -360,8 +235,10 @@ def _sheets(
                 for i, picture in enumerate(previews[system, story])
             )
             rows.append(f"<tr><td>{_swatch(colours[system])}{escape(system)}</td>{''.join(cells)}</tr>")
+        side = max(84, min(160, 990 // length))
         blocks.append(
-            f"<div class='story card'><h3>{escape(story)}</h3><div class=scroll><table><tr><td></td>{head}</tr>"
+            f"<div class='story card' style='--side:{side}px'><h3>{escape(story)}</h3>"
+            f"<div class=scroll><table><tr><td></td>{head}</tr>"
             f"{''.join(rows)}</table></div></div>"
         )
     if not blocks:

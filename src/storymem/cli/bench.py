@@ -25,7 +25,7 @@ from storymem.cli.options import (
 from storymem.errors import SettingsError
 
 if TYPE_CHECKING:
-    from storymem.bench.report import Comparison
+    from storymem.bench.comparison import Comparison
     from storymem.film.manifest import FilmSettings
     from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
     from storymem.film.resolve import ModelRequest, ResolvedModel
@@ -251,8 +251,9 @@ def compare(
     sheets: Annotated[int, typer.Option(min=0, help="Stories on contact sheets at most.")] = 8,
 ) -> None:
     """Put systems side by side: what is better, by how much, and is it real? Writes JSON and an HTML report."""
+    from storymem.bench.comparison import NOTHING, compare_folders, findings
     from storymem.bench.previews import load_previews
-    from storymem.bench.report import compare_folders, findings, write_report
+    from storymem.bench.report import write_report
 
     comparison = compare_folders(folders, baseline)
     data, page = write_report(
@@ -263,7 +264,7 @@ def compare(
     for _, text in found:
         typer.echo(text)
     if not found:
-        typer.echo(f"No difference from {comparison.baseline} is beyond chance on so many stories.")
+        typer.echo(NOTHING)
     typer.echo(f"{page} and {data.name} are written.")
 
 

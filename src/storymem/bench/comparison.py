@@ -1,0 +1,158 @@
+"""Scored folders put side by side: the table of all numbers, and what of it is real, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from storymem.bench.compare import Difference, Interval, compare_systems
+from storymem.bench.make import read_suite
+from storymem.bench.metrics import VARIED_ENOUGH
+from storymem.bench.score import read_scores
+from storymem.bench.systems import CONTROLS, SYSTEMS
+from storymem.errors import FilmError, SettingsError
+
+__all__ = ["NOTHING", "Comparison", "compare_folders", "findings"]
+
+NOTHING = "No system differs from the baseline beyond chance on so many stories."
+"""What to say when there are no `findings`."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several systems on the same stories.
+
+    Attributes:
+        folders: what was compared.
+        suite: what the suite was, if it is known.
+        instruments: what measured, see `Instruments.facts`.
+        metrics: see `Metric`; those that any system has.
+        baseline: what the others are compared with.
+        systems: names, the baseline first, controls last.
+        films: by system and story, what ``scores.json`` has.
+        rows: see `compare_systems`.
+        left_out: films that could not be scored.
+    """
+
+    folders: tuple[Path, ...]
+    suite: Mapping[str, Any] | None
+    instruments: Mapping[str, Any]
+    metrics: tuple[Mapping[str, Any], ...]
+    baseline: str
+    systems: tuple[str, ...]
+    films: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    left_out: tuple[Mapping[str, str], ...]
+
+    def value(self, key: str, system: str) -> Interval | None:
+        """A system's mean on a metric."""
+        row = self.rows[key].get(system)
+        return None if row is None else row["value"]
+
+    def difference(self, key: str, system: str) -> Difference | None:
+        """How a system differs from the baseline."""
+        row = self.rows[key].get(system)
+        return None if row is None else row["difference"]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        rows = {
+            key: {
+                system: {name: None if one is None else asdict(one) for name, one in row.items()}
+                for system, row in systems.items()
+            }
+            for key, systems in self.rows.items()
+        }
+        return {
+            "format": "storymem bench comparison",
+            "version": 1,
+            "folders": [str(folder) for folder in self.folders],
+            "suite": self.suite,
+            "instruments": self.instruments,
+            "metrics": list(self.metrics),
+            "baseline": self.baseline,
+            "systems": list(self.systems),
+            "rows": rows,
+            "findings": [text for _, text in findings(self)],
+            "left_out": list(self.left_out),
+        }
+
+
+def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Comparison:
+    """Put the systems of scored folders side by side.
+
+    Args:
+        folders: with ``scores.json``, measured with the same instruments. Stories of one name are the same story.
+        baseline: a system; None: no-memory if it is there, else the first.
+
+    Raises:
+        FilmError: a folder is not scored, has no scores, or was measured with other instruments than the first.
+        SettingsError: there is no such baseline.
+    """
+    films: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    left_out: list[Mapping[str, str]] = []
+    scored = [(folder, read_scores(folder)) for folder in folders]
+    first = scored[0][1]
+    for folder, scores in scored:
+        if differing := [k for k in ("encoder", "judge", "reader", "frames", "features", "pixels", "prompt_likeness")
+                         if scores["instruments"][k] != first["instruments"][k]]:  # fmt: skip
+            raise FilmError(
+                f"{folder}: was measured with another {differing[0]} than {folders[0]}: score both with the same, "
+                "or the numbers mean different things."
+            )
+        left_out += scores["left_out"]
+        for system, stories in scores["systems"].items():
+            films[system if system not in films else f"{folder.name}/{system}"] = stories
+    if not films:
+        raise FilmError(f"{folders[0]}: no film could be scored: see left_out in its scores.json.")
+    if baseline is not None and baseline not in films:
+        raise SettingsError(f"--baseline {baseline}: there are {', '.join(films)}.")
+    base = baseline or ("no-memory" if "no-memory" in films else next(iter(films)))
+    known = [*SYSTEMS, *(name for name in films if name not in SYSTEMS and name not in CONTROLS), *CONTROLS]
+    order = (base, *(name for name in known if name in films and name != base))
+    numbers = {system: {story: one["numbers"] for story, one in stories.items()} for system, stories in films.items()}
+    numbers = {system: numbers[system] for system in order}
+    rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base, controls=CONTROLS)
+    return Comparison(
+        folders=tuple(folders),
+        suite=read_suite(folders[0]),
+        instruments=first["instruments"],
+        metrics=tuple(metric for metric in first["metrics"] if rows[metric["key"]]),
+        baseline=base,
+        systems=order,
+        films=films,
+        rows=rows,
+        left_out=tuple(left_out),
+    )
+
+
+def findings(comparison: Comparison) -> list[tuple[str, str]]:
+    """What is real, in sentences: ("up" or "down", text). Controls are left out: they are no systems.
+
+    A system whose shots are mostly copies of one another is told of first.
+    """
+    found = []
+    for system in comparison.systems:
+        variety = comparison.value("diversity", system)
+        if variety is not None and variety.mean < VARIED_ENOUGH / 2 and system not in CONTROLS:
+            text = f"{system} repeats itself (diversity {variety.mean:.3f}): its consistency is partly that of copies"
+            found.append(("down", text))
+    for metric in comparison.metrics:
+        if metric["better"] == "neither":
+            continue
+        for system in comparison.systems:
+            one = comparison.difference(metric["key"], system)
+            if one is None or not one.real or system in CONTROLS or comparison.baseline in CONTROLS:
+                continue
+            by = f"{one.mean:+.3f}" + ("" if one.relative is None else f", {one.relative:+.1%}")
+            found.append(
+                (
+                    "up" if one.mean > 0 else "down",
+                    f"{system} is {'above' if one.mean > 0 else 'below'} {comparison.baseline} in "
+                    f"{metric['title']}: {by} (95 % {one.low:+.3f} to {one.high:+.3f}; {one.wins} of {one.count} "
+                    f"stories; p = {one.p:.3f})",
+                )
+            )
+    return found
