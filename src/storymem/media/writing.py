@@ -27,9 +27,9 @@ Codec = Literal["h264", "ffv1"]
 # Fixed, not the number of cores: the encoders' output depends on it, and a film must not depend on the machine.
 _THREADS = 4
 _GOP_SECONDS = 2
-# Where x264 uses AVX-512, its macroblock tree depends on what lay in memory before, and the same frames give other bytes
-# on some runs (seen with MALLOC_PERTURB_; gone with mbtree=0, and with AVX2). Held to SSE4.2, which every x86-64 processor
-# since 2008 has, it gives the same bytes on every run and on all of them, and takes a few per cent longer.
+# Where x264 uses AVX-512, its macroblock tree depends on what lay in memory before, and the same frames give other
+# bytes on some runs (seen with MALLOC_PERTURB_; gone with mbtree=0, and with AVX2). Held to SSE4.2, which every x86-64
+# processor since 2008 has, it gives the same bytes on every run and on all of them, and takes a few per cent longer.
 _X264_ON_X86 = "asm=MMX2,SSE,SSE2,SSE2Fast,SSE3,SSSE3,SSE4.1,SSE4.2"
 # The tags that MP4 has a place for which players read; FFmpeg would drop any other without a word.
 _MP4_TAGS = ("title", "artist", "album", "date", "genre", "comment", "copyright", "description", "synopsis")
