@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from storymem.bench.readers import AttributeReader, ShotSeen
 from storymem.bench.suites import BenchStory, SuiteOptions
+from storymem.errors import ModelError
 from storymem.media import FloatArray, Uint8Array, to_uint8
 from storymem.worlds.storyland.rendering import render
 from storymem.worlds.storyland.scripts import story_script, story_truth
@@ -111,12 +114,19 @@ class StorylandReader:
 
     @property
     def identity(self) -> str:
-        """See `AttributeReader.identity`: of the weights that the package ships."""
-        import hashlib
-        from importlib import resources
+        """See `AttributeReader.identity`: of the weights that the package ships.
 
+        Raises:
+            ModelError: it ships none.
+        """
         weights = resources.files(__package__) / "reader.safetensors"
-        return f"storyland-reader-1:{hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}"
+        try:
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(
+                f"{weights}: the reader of Storyland lacks its weights ({error.strerror}): use --reader none."
+            ) from error
+        return f"storyland-reader-1:{digest[:16]}"
 
     @property
     def accuracy(self) -> Mapping[str, float]:
