@@ -235,7 +235,7 @@ def _sheets(
                 for i, picture in enumerate(previews[system, story])
             )
             rows.append(f"<tr><td>{_swatch(colours[system])}{escape(system)}</td>{''.join(cells)}</tr>")
-        side = max(84, min(160, 990 // length))
+        side = max(84, min(160, 950 // length - 6))
         blocks.append(
             f"<div class='story card' style='--side:{side}px'><h3>{escape(story)}</h3>"
             f"<div class=scroll><table><tr><td></td>{head}</tr>"
