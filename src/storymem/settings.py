@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Literal
 
 from storymem.errors import SettingsError
 
-__all__ = ["MemoryConfig", "SamplingConfig", "Solver"]
+__all__ = ["MAX_SEED", "MemoryConfig", "SamplingConfig", "Solver", "check_seed"]
+
+MAX_SEED = 2**63 - 1
+"""The largest seed: what torch's generators take, and what a file of any format holds."""
 
 Solver = Literal["unipc", "dpm++", "euler"]
 
@@ -60,14 +64,14 @@ class SamplingConfig:
             raise SettingsError(f"num_inference_steps is {self.num_inference_steps}; it must be at least 1.")
         if self.fps < 1:
             raise SettingsError(f"fps is {self.fps}; it must be at least 1.")
-        if not self.shift > 0:
-            raise SettingsError(f"shift is {self.shift}; it must be above 0.")
+        if not 0 < self.shift < inf:
+            raise SettingsError(f"shift is {self.shift}; it must be a number above 0.")
         if self.boundary_ratio is not None and not 0 <= self.boundary_ratio <= 1:
             raise SettingsError(f"boundary_ratio is {self.boundary_ratio}; it must be between 0 and 1.")
         for name in ("guidance_scale", "guidance_scale_2"):
             scale = getattr(self, name)
-            if scale is not None and not scale >= 1:
-                raise SettingsError(f"{name} is {scale}; it must be at least 1 (1 switches guidance off).")
+            if scale is not None and not 1 <= scale < inf:
+                raise SettingsError(f"{name} is {scale}; it must be a number of at least 1 (1 switches guidance off).")
         if self.memory_stride < 1:
             raise SettingsError(f"memory_stride is {self.memory_stride}; it must be at least 1.")
         if self.solver not in ("unipc", "dpm++", "euler"):
@@ -110,5 +114,18 @@ class MemoryConfig:
             raise SettingsError(f"max_keyframes_per_shot is {self.max_keyframes_per_shot}; it must be at least 1.")
         if not -1 <= self.similarity_threshold <= 1:
             raise SettingsError(f"similarity_threshold is {self.similarity_threshold}; it must be between -1 and 1.")
-        if not self.threshold_step > 0:
-            raise SettingsError(f"threshold_step is {self.threshold_step}; it must be above 0.")
+        if not 0 < self.threshold_step < inf:
+            raise SettingsError(f"threshold_step is {self.threshold_step}; it must be a number above 0.")
+        if self.quality_threshold is not None and not isfinite(self.quality_threshold):
+            raise SettingsError(f"quality_threshold is {self.quality_threshold}; it must be a number.")
+
+
+def check_seed(seed: int) -> int:
+    """The seed, if it is one.
+
+    Raises:
+        SettingsError: it is not between 0 and `MAX_SEED`.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise SettingsError(f"seed is {seed}; it must be between 0 and {MAX_SEED}.")
+    return seed

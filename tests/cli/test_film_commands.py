@@ -221,6 +221,12 @@ def test_the_second_process_says_so(storymem: Storymem, script: Path, options: l
         (["--offload", "model", "--device", "cpu", "--no-export"], "leave it out"),
         (["--encoder", "eyes"], "builtin"),
         (["--memory-size", "-1"], "0 (no memory) or more"),
+        (["--guidance", "inf"], "a number of at least 1"),
+        (["--shift", "inf"], "a number above 0"),
+        (["--quality", "nan"], "quality_threshold is nan"),
+        (["--seed", "-1"], "between 0 and"),
+        (["--seed", str(2**63)], "between 0 and"),
+        (["--lora", "somewhere@nan"], "is not a weight"),
         (["--first-shot-model", "clip-vit-b32"], "t2v"),
     ],
 )
@@ -248,6 +254,49 @@ def test_wrong_scripts_and_folders_are_one_sentence(
 def test_errors_are_events_too(storymem: Storymem, script: Path, tmp_path: Path) -> None:
     output = storymem("generate", script, "-o", tmp_path / "film", "--frames", "6", "--json", code=2)
     assert events(output)[-1] == {"event": "error", "exit_code": 2, "message": events(output)[-1]["message"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "fox.yaml", "-o", "film", "--solver", "guess"], "guess"),
+        (["status"], "folder"),
+        (["models", "list", "--wrong"], "--wrong"),
+        (["no-such-command"], "no-such-command"),
+    ],
+)
+def test_mistakes_in_the_options_are_events_too(storymem: Storymem, arguments: list[str], words: str) -> None:
+    (told,) = events(storymem(*arguments, "--json", code=2))
+    assert told["event"] == "error"
+    assert words in told["message"]
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["models", "show", "tiny-random"], ["doctor"]])
+def test_json_is_one_line(storymem: Storymem, command: list[str]) -> None:
+    assert json.loads(storymem(*command, "--json").rstrip("\n").split("\n")[0])
+
+
+def test_a_film_whose_shots_are_too_short_is_refused_before_it_is_begun(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    before = (film / "film.json").read_bytes()
+    output = storymem("generate", script, "-o", film, "--frames", "1", "--remake", code=2)
+    assert "make it longer" in output
+    assert (film / "film.json").read_bytes() == before
+    storymem("status", film)
+
+
+def test_retakes_and_exports_refuse_what_cannot_be(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    assert "between 0 and" in storymem("retake", film, "01-01", "--seed", "-3", code=2)
+    assert "must say what is to be seen" in storymem("retake", film, "01-01", "--prompt", " ", code=2)
+    assert "is a file" in storymem("export", film, "--to", script, code=2)
+    assert "nothing to free" in storymem("memory", "free", film, "shot 01-01, frame 0", code=2)
 
 
 def test_help_comes_at_once(storymem: Storymem) -> None:

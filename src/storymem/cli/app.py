@@ -5,17 +5,52 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from storymem.cli import bench, data, doctor, film, memory, models, script, train, world
 from storymem.errors import StoryMemError
 
 __all__ = ["app", "run"]
 
+# typer shows only this class of its own click; what it derives from is raised for every mistake in the options.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+def _tell_machines(message: str, exit_code: int) -> None:
+    """Who reads events must find the error among them."""
+    if "--json" in sys.argv[1:]:
+        typer.echo(json.dumps({"event": "error", "message": message, "exit_code": exit_code}, ensure_ascii=False))
+
+
+@contextmanager
+def _usage_errors_told() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        _tell_machines(error.format_message(), error.exit_code)
+        raise
+
+
+class _Commands(TyperGroup):
+    """The commands; what is wrong with the options themselves is told to machines too."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _usage_errors_told():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, *args: Any, **kwargs: Any) -> Any:
+        with _usage_errors_told():
+            return super().invoke(*args, **kwargs)
+
+
 app = typer.Typer(
     name="storymem",
+    cls=_Commands,
     help="Films of many shots, made by AI, in which everything stays itself.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -62,8 +97,7 @@ def run() -> None:
     except StoryMemError as error:
         from rich.console import Console
 
-        if "--json" in sys.argv[1:]:  # who reads events must find the error among them
-            typer.echo(json.dumps({"event": "error", "message": str(error), "exit_code": error.exit_code}))
+        _tell_machines(str(error), error.exit_code)
         console = Console(stderr=True, soft_wrap=True)
         console.print("error:", style="bold red", end=" ")
         console.print(str(error), markup=False, highlight=False)

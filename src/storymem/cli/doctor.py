@@ -25,7 +25,7 @@ def doctor(
     verdicts = judge_all(machine)
     if as_json:
         report = {"machine": machine.as_json(), "models": [verdict.as_json() for verdict in verdicts]}
-        typer.echo(json.dumps(report, indent=2))
+        typer.echo(json.dumps(report, ensure_ascii=False))
         return
     from rich.console import Console
 

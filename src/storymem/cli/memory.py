@@ -86,6 +86,9 @@ def _change(folder: Path, names: list[str], how: str) -> None:
         elif how == "banned":
             film.pin(ban=ids)
         else:
+            marked = {*film.manifest.pinned, *film.manifest.banned}
+            if unmarked := [name for name, id_ in zip(names, ids, strict=True) if id_ not in marked]:
+                raise FilmError(f"The keyframe {unmarked[0]!r} is neither pinned nor banned: there is nothing to free.")
             film.pin(free=ids)
         stale = [planned.shot.id for planned in plan_film(film) if planned.status == "stale"]
     typer.echo(f"{len(ids)} keyframe{'s' * (len(ids) != 1)} {how}.")

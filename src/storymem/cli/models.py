@@ -44,7 +44,7 @@ def list_models(as_json: Json = False) -> None:
     """Show every model that has a name."""
     rows = [_plain(item) for item in CATALOG.values()]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps(rows, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Table
@@ -73,7 +73,7 @@ def show(
     needs = needs_of(item, sampling_for(item))
     if as_json:
         row["needs"] = [{"way": n.way, "option": n.option, "gpu": n.gpu, "ram": n.ram} for n in needs]
-        typer.echo(json.dumps(row, indent=2))
+        typer.echo(json.dumps(row, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Table
@@ -143,7 +143,7 @@ def check(
             {"part": r.part, "path": str(r.path), "size": r.size, "problem": r.problem, "detail": r.detail}
             for r in rows
         ]
-        typer.echo(json.dumps({"ok": not bad and not wrong, "parts": plain, "differences": wrong}, indent=2))
+        typer.echo(json.dumps({"ok": not bad and not wrong, "parts": plain, "differences": wrong}, ensure_ascii=False))
     else:
         _print_rows(rows)
     if not bad and not wrong:

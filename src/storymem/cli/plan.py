@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from storymem.cli.show import clock
+from storymem.cli.show import clock, counted
 
 if TYPE_CHECKING:
     from storymem.film.plan import PlannedShot
@@ -77,7 +77,9 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds
             mark = "in the film" if planned.take is not None and planned.take.key == kept.key else "kept"
             console.print(Text(f"{indent}take {kept.key[:16]}  seed {kept.seed}  {mark}", style="dim"))
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    line = f"\n{len(plan)} shots ({said}); {frames} frames, {clock(frames / sampling.fps)} of film"
+    line = (
+        f"\n{counted(len(plan), 'shot')} ({said}); {counted(frames, 'frame')}, {clock(frames / sampling.fps)} of film"
+    )
     if seconds is not None and counts["missing"] + counts["damaged"]:
         line += f"; about {clock(seconds)} to make {'the rest' if counts['done'] else 'it'}"
     console.print(line)
@@ -86,7 +88,7 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds
 def _facts(planned: PlannedShot) -> list[str | tuple[str, str]]:
     """The line beside a shot's id, in parts with their styles."""
     parts: list[str | tuple[str, str]] = [
-        f"{planned.mode}  {planned.num_frames} frames  seed {planned.seed}  ",
+        f"{planned.mode}  {counted(planned.num_frames, 'frame')}  seed {planned.seed}  ",
         (planned.status, _STYLES[planned.status]),
     ]
     if planned.reason:

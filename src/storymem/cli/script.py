@@ -45,7 +45,7 @@ def check(
         if not as_json:
             typer.echo(_friendly(file, story))
     if as_json:
-        typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(reports, ensure_ascii=False))
     if failed:
         raise typer.Exit(2)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["JsonShow", "Show", "TerminalShow", "clock", "showing"]
+__all__ = ["JsonShow", "Show", "TerminalShow", "clock", "counted", "showing"]
 
 
 class Show(Protocol):
@@ -92,7 +92,7 @@ class TerminalShow:
         match event:
             case FilmPlanned():
                 there = len(event.shots) - len(event.to_make)
-                line = f"{event.title}: {len(event.shots)} shots, {len(event.to_make)} to make"
+                line = f"{event.title}: {counted(len(event.shots), 'shot')}, {len(event.to_make)} to make"
                 if there:
                     line += f", {there} there already"
                 if event.seconds_left is not None and event.to_make:
@@ -101,7 +101,7 @@ class TerminalShow:
                 if event.to_make:
                     self._film = self._progress.add_task("film", total=len(event.to_make), left="")
             case ShotStarted():
-                memory = f"sees {len(event.memory)} keyframe{'s' * (len(event.memory) != 1)}"
+                memory = f"sees {counted(len(event.memory), 'keyframe')}"
                 after = f", continues {event.continues}" if event.continues else ""
                 self._line = f"{event.mode}, seed {event.seed}, {memory}{after}"
                 self._shot = self._progress.add_task(f"shot {event.shot_id}", total=event.steps, left="loading")
@@ -116,7 +116,7 @@ class TerminalShow:
                     self._progress.update(self._film, left=f"{clock(event.film_seconds_left)} left")
             case KeyframesChosen():
                 number = len(event.keyframes)
-                self._line += f"; {number} new keyframe{'s' * (number != 1)}" if number else "; no new keyframe"
+                self._line += f"; {counted(number, 'new keyframe')}" if number else "; no new keyframe"
             case ShotFinished():
                 if self._shot is not None:
                     self._progress.remove_task(self._shot)
@@ -160,6 +160,11 @@ def showing(*, as_json: bool) -> Iterator[Show]:
     )
     with progress:
         yield TerminalShow(console, progress)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 shot``, ``2 shots``."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def clock(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from storymem.errors import FilmDamagedError, FilmError, ModelError
+from storymem.errors import FilmDamagedError, FilmError, ModelError, SettingsError
 from storymem.film.events import (
     Event,
     FilmFinished,
@@ -32,6 +32,7 @@ from storymem.film.sealed import set_aside
 from storymem.film.takes import SeenKeyframe, Take, keyframe_label, preview_name
 from storymem.film.tools import Tools
 from storymem.memory.keyframes import choose_keyframes
+from storymem.settings import check_seed
 from storymem.story.model import Shot
 
 __all__ = ["Director", "OnStepDone"]
@@ -142,6 +143,7 @@ class Director:
 
         Raises:
             FilmError: there is no such shot, or shots before it are not made yet.
+            SettingsError: no such seed can be, or the prompt says nothing.
             StorageError: the system refused a write; nothing finished is lost.
             ModelError: the model gave something that is no picture.
         """
@@ -199,7 +201,11 @@ class Director:
     def _next_override(self, shot_id: str, seed: int | None, prompt: str | None) -> Override:
         manifest = self._film.manifest
         override = manifest.overrides.get(shot_id, Override())
+        if seed is not None:
+            check_seed(seed)
         if prompt is not None:
+            if not any(character.isalnum() for character in prompt):
+                raise SettingsError(f"The prompt is {prompt!r}; it must say what is to be seen.")
             override = replace(override, prompt=None if prompt == manifest.shot(shot_id).prompt else prompt)
         if seed is not None:
             return replace(override, seed=seed)

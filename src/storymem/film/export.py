@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from storymem.errors import FilmError, MissingExtraError
 from storymem.film.edit import Edit, EditShot, MemoryPicture, join_film, write_clips
+from storymem.film.place import make_place
 from storymem.film.plan import PlannedShot, plan_film
 from storymem.film.project import Film
 from storymem.film.record import digest_of, pack_record, unpack_record
@@ -125,13 +126,13 @@ def export_film(
         the files of each product, and for each product that needs an extra that is not installed, how to get it.
 
     Raises:
-        FilmError: a shot has no take yet, or shots do not fit together.
+        FilmError: a shot has no take yet, shots do not fit together, or there can be no such folder.
         FilmDamagedError: a master is missing or damaged.
         StorageError: the system refused a write.
     """
     edit = film_edit(film)
     target = film.folder if folder is None else folder
-    make_folder(target)
+    make_place(target)
     state = _read_state(target)
     # A timeline points at the clips, so it is only as good as they are there.
     wanted = [product for product in PRODUCTS if product in products or (product == "clips" and "timeline" in products)]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from storymem.errors import FilmDamagedError, FilmError, SettingsError
+from storymem.film.maker import MOTION_FRAMES
 from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
 from storymem.film.takes import check_shot_id
-from storymem.settings import MemoryConfig, SamplingConfig
+from storymem.settings import MemoryConfig, SamplingConfig, check_seed
 from storymem.story.model import Shot, Story
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class FilmSettings:
     def __post_init__(self) -> None:
         if self.continue_with not in ("mi2v", "mm2v"):
             raise SettingsError(f"continue_with is {self.continue_with!r}; it must be mi2v or mm2v.")
+        check_seed(self.seed)
 
     @classmethod
     def for_story(
@@ -195,6 +197,24 @@ class Manifest:
         known = [shot.id for shot in self.story.shots]
         some = ", ".join(known if len(known) <= 8 else [*known[:4], "...", *known[-2:]])
         raise FilmError(f"The film has no shot {shot_id!r}; its shots are {some}.")
+
+    def check_lengths(self) -> None:
+        """Every shot that continues another must be longer than what it is given.
+
+        Raises:
+            FilmError: one is not.
+        """
+        before: int | None = None
+        for shot in self.story.shots:
+            num_frames = shot.num_frames or self.settings.sampling.num_frames
+            motion = self.settings.continue_with == "mm2v" and before is not None and before >= MOTION_FRAMES
+            given = 0 if shot.cut or before is None else MOTION_FRAMES if motion else 1
+            if num_frames <= given:
+                raise FilmError(
+                    f"Shot {shot.id} has {num_frames} frame{'s' * (num_frames > 1)} and continues the shot before, "
+                    f"which gives it its first {given}: make it longer or begin it with a cut."
+                )
+            before = num_frames
 
     def settings_json(self) -> dict[str, object]:
         """Every film-wide setting under one flat name, as JSON values."""

@@ -22,9 +22,7 @@ def check_place(folder: Path) -> None:
         FilmError: there is a file of that name, other things are in the folder, or it cannot be read.
     """
     try:
-        for place in (folder, *folder.parents):
-            if place.is_file():
-                raise FilmError(f"{place}: is a file: choose a folder for the film.")
+        _no_file_in_the_way(folder)
         # With takes it is a film that lost its film.json: they are found again.
         if not folder.is_dir() or (folder / MANIFEST).exists() or (folder / TAKES).is_dir():
             return
@@ -43,9 +41,10 @@ def make_place(folder: Path) -> None:
     """Create the folder, if it is missing.
 
     Raises:
-        FilmError: one may not create it there.
+        FilmError: there is a file of that name, or one may not create a folder there.
         StorageError: the system refused it for another reason.
     """
+    _no_file_in_the_way(folder)
     try:
         make_folder(folder)
     except StorageError as error:
@@ -54,3 +53,9 @@ def make_place(folder: Path) -> None:
                 f"{error.path}: cannot be made ({error.__cause__.strerror}): choose another place or mend its rights."
             ) from error
         raise
+
+
+def _no_file_in_the_way(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if place.is_file():
+            raise FilmError(f"{place}: is a file: choose a folder.")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from storymem.errors import FilmDamagedError, FilmError
+from storymem.errors import FilmDamagedError
 from storymem.film.maker import MOTION_FRAMES, FloatArray, Mode, no_known_frames
 from storymem.film.manifest import KeptTake
 from storymem.film.project import Film
@@ -126,7 +126,7 @@ class Walk:
     """
 
     def __init__(self, film: Film) -> None:
-        _check_lengths(film)
+        film.manifest.check_lengths()
         self._film = film
         self._policy: MemoryPolicy = film.policy
         references = film.reference_keyframes()
@@ -206,26 +206,6 @@ class Walk:
         if len(frames) < MOTION_FRAMES or (shot.num_frames or sampling.num_frames) <= MOTION_FRAMES:
             return frames[-1:]
         return frames
-
-
-def _check_lengths(film: Film) -> None:
-    """Every shot that continues another must be longer than what it is given.
-
-    Raises:
-        FilmError: one is not.
-    """
-    settings = film.manifest.settings
-    before: int | None = None
-    for shot in film.manifest.story.shots:
-        num_frames = shot.num_frames or settings.sampling.num_frames
-        motion = settings.continue_with == "mm2v" and before is not None and before >= MOTION_FRAMES
-        given = 0 if shot.cut or before is None else MOTION_FRAMES if motion else 1
-        if num_frames <= given:
-            raise FilmError(
-                f"Shot {shot.id} has {num_frames} frame{'s' * (num_frames > 1)} and continues the shot before, which "
-                f"gives it its first {given}: make it longer or begin it with a cut."
-            )
-        before = num_frames
 
 
 def _label(keyframe: Keyframe) -> str:

@@ -108,8 +108,8 @@ class Film:
 
         Raises:
             FilmLockedError: another process is working in it.
-            FilmError: the folder has other things in it, may not be written to, a newer storymem made the film, or
-                it was made with other settings.
+            FilmError: the folder has other things in it, may not be written to, a newer storymem made the film, it
+                was made with other settings, or a shot is too short to continue the one before.
             FilmDamagedError: `film.json` is not as it was written.
             MediaError: a reference image cannot be read.
             StorageError: the system refused a write.
@@ -153,6 +153,7 @@ class Film:
         asked = Manifest(story, f"script{suffix}", hashlib.sha256(script).hexdigest(), settings, facts)
         # Through the file's form and back: what is compared and used is what a later process will read.
         asked = read_manifest(write_manifest(asked), folder / MANIFEST)
+        asked.check_lengths()  # before anything is saved: a film that cannot be planned could not even be looked at
         saved = cls.is_in(folder)
         before = _load(folder) if saved else asked
         differences = before.differences(asked.settings, asked.tools)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,9 +163,12 @@ def split_weight(text: str) -> tuple[str, float]:
     if not at or Path(text).exists():
         return text, 1.0
     try:
-        return name, float(weight)
+        number = float(weight)
+        if not isfinite(number):
+            raise ValueError(weight)
     except ValueError as error:
         raise ModelError(f"--lora {text}: {weight!r} is not a weight; write PATH@0.5, or PATH alone for 1.") from error
+    return name, number
 
 
 def parse_loras(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
