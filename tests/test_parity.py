@@ -7,6 +7,7 @@ promises; measured errors are below 1e-5.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,19 @@ def test_every_keyframe_selection_is_equal(ours: Path, reference_cases: Path) ->
 def test_the_whole_cases_too(tmp_path: Path) -> None:
     result = run_parity(FULL, tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_cases_that_say_less_and_expect_nothing(reference_cases: Path, tmp_path: Path) -> None:
+    cases = tmp_path / "cases"
+    for name, source, left_out in (("silent", "m2v", ("negative_prompt", "shift")), ("lost", "mm2v", ())):
+        shutil.copytree(reference_cases / source, cases / name)
+        (cases / name / "expected.safetensors").unlink()
+        case = json.loads((cases / name / "case.json").read_text())
+        case |= {"width": 48, "height": 32, "frames": 5, "steps": 1, "guidance_scale": [3.0, 2.0]}
+        (cases / name / "case.json").write_text(json.dumps({k: v for k, v in case.items() if k not in left_out}))
+    (cases / "checkpoint").symlink_to(reference_cases / "checkpoint")
+    result = run_parity(cases, tmp_path / "out")
+    assert result.returncode == 1
+    assert "lost: cannot be run: " in result.stdout  # its motion frames are nowhere
+    assert "motion_frames" in result.stdout
+    assert load_file(tmp_path / "out" / "silent.safetensors")["video"].shape == (3, 5, 32, 48)
