@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from storymem.errors import CheckpointError, ModelError
 from storymem.models.checkpoints import Components, load_components
 from storymem.models.tiny import make_tiny
+from storymem.pipeline import StoryMemPipeline
 
 State = dict[str, torch.Tensor]
 Run = Callable[[torch.nn.Module], torch.Tensor]
@@ -202,8 +203,16 @@ def test_single_file_as_comfyui_ships_it(checkpoint: Path, tmp_path: Path, origi
 def test_single_files_over_a_folder(checkpoint: Path, tmp_path: Path, original: State) -> None:
     file = tmp_path / "low.safetensors"
     save_file({name: tensor + 1 for name, tensor in original.items()}, file)
-    parts = load_components(checkpoint, transformer_2=file, num_heads=4)
+    parts = load_components(checkpoint, transformer_2=file)
     assert torch.equal(parts.transformer_2.proj_out.bias, parts.transformer.proj_out.bias + 1)
+    assert parts.transformer_2.config.num_attention_heads == 4  # no shape tells; the expert of the folder does
+
+
+def test_single_file_over_a_diffusers_folder(checkpoint: Path, tmp_path: Path, original: State) -> None:
+    StoryMemPipeline.from_components(load_components(checkpoint)).save_pretrained(tmp_path / "diffusers")
+    save_file(original, tmp_path / "high.safetensors")
+    parts = load_components(tmp_path / "diffusers", transformer=tmp_path / "high.safetensors", only={"transformer"})
+    assert parts.transformer.config.num_attention_heads == 4
 
 
 def test_single_file_without_config_needs_the_heads(tmp_path: Path, original: State) -> None:

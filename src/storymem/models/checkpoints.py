@@ -85,7 +85,8 @@ def load_components(
         vae_dtype: type of the VAE; Wan's runs in float32.
         device: where the weights go.
         only: component names (see `storymem.models.layouts.COMPONENTS`); None loads all.
-        num_heads: attention heads of a single-file transformer whose width is no multiple of 128.
+        num_heads: attention heads of a single-file transformer; None: as many channels to a head as in the expert of
+            `folder` that it takes the place of, or 128.
         quantized: leave the weights of a GGUF transformer quantized in memory (LoRAs then go beside them as adapters);
             False expands them while loading.
 
@@ -153,7 +154,13 @@ def _prepare_transformer(
     renamed = RenamedSource(source, transformer_names(source.infos))
     if part.style == "diffusers":
         return _from_config(WanTransformer3DModel, part), renamed
-    config = transformer_config(renamed.infos, source.path, config=part.config, num_heads=num_heads)
+    config = transformer_config(
+        renamed.infos,
+        source.path,
+        config=part.config,
+        num_heads=num_heads,
+        channels_per_head=part.channels_per_head,
+    )
     return make_empty(lambda: WanTransformer3DModel(**config)), renamed
 
 

@@ -70,7 +70,12 @@ def _shape(infos: Infos, name: str, path: Path, what: str) -> tuple[int, ...]:
 
 
 def transformer_config(
-    infos: Infos, path: Path, *, config: Mapping[str, Any] | None = None, num_heads: int | None = None
+    infos: Infos,
+    path: Path,
+    *,
+    config: Mapping[str, Any] | None = None,
+    num_heads: int | None = None,
+    channels_per_head: int = 128,
 ) -> dict[str, Any]:
     """Arguments of `WanTransformer3DModel` for a file.
 
@@ -78,8 +83,8 @@ def transformer_config(
         infos: shapes under diffusers' names.
         path: the file, for messages.
         config: the original ``config.json`` (``dim``, ``num_heads``, ...), if there is one.
-        num_heads: attention heads; the one number that no shape tells. Without it and without `config`, 128 channels
-            per head are assumed, as in every Wan model that was published.
+        num_heads: attention heads; the one number that no shape tells.
+        channels_per_head: says it where neither `num_heads` nor `config` does.
 
     Raises:
         CheckpointError: the file is no Wan transformer, or contradicts its ``config.json``.
@@ -106,12 +111,12 @@ def transformer_config(
             raise CheckpointError(f"{path}: its {name} is {value}, but config.json says {config[name]}.")
     heads = num_heads or config.get("num_heads")
     if heads is None:
-        if dim % 128:
+        if dim % channels_per_head:
             raise ModelError(
                 f"{path}: has {dim} channels and no config.json, so the number of attention heads is unknown; "
-                "say it with num_heads."
+                "lay it over the folder of such a model, or say it with num_heads."
             )
-        heads = dim // 128
+        heads = dim // channels_per_head
     if not isinstance(heads, int) or heads < 1 or dim % heads:
         raise CheckpointError(f"{path}: {dim} channels cannot be shared out among {heads!r} attention heads.")
     return {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,11 +49,14 @@ class ComponentFiles:
         path: a file of weights, or a folder that holds them (for the tokenizer: its folder).
         style: ``original``: the configuration is read off the weights; ``diffusers``: it is in ``config.json``.
         config: the ``config.json`` beside the weights, in its own vocabulary; empty if there is none.
+        channels_per_head: of an expert that says it in no ``config.json``; as in the expert that it takes the place of,
+            or 128, as in every Wan model that was published.
     """
 
     path: Path
     style: Literal["original", "diffusers"]
     config: Mapping[str, Any] = field(default_factory=dict)
+    channels_per_head: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,10 @@ def find_model(
         if any((folder / name).is_dir() for name in ("high_noise_model", "low_noise_model")):
             expected.add("transformer_2")
         looked = _looked_for(folder)
+    for name, part in replaced.items():
+        heads = _channels_per_head(found.parts[name].config) if name in found.parts else None
+        if heads is not None and not part.config:
+            replaced[name] = replace(part, channels_per_head=heads)
     parts = {**found.parts, **replaced}
     missing = [name for name in wanted if name in expected and name not in parts]
     if missing:
@@ -141,6 +148,16 @@ def _given(path: Path) -> ComponentFiles:
     config = read_json(config_path)
     original = config.get("_class_name") == "WanModel"
     return ComponentFiles(path, "original" if original else "diffusers", config)
+
+
+def _channels_per_head(config: Mapping[str, Any]) -> int | None:
+    """Of an expert, from either kind of ``config.json``; None if it does not say (or is of another component)."""
+    if isinstance(config.get("attention_head_dim"), int):
+        return int(config["attention_head_dim"])
+    channels, heads = config.get("dim"), config.get("num_heads")
+    if isinstance(channels, int) and isinstance(heads, int) and heads > 0 and channels % heads == 0:
+        return channels // heads
+    return None
 
 
 def _original(folder: Path) -> ModelFiles:
