@@ -17,8 +17,9 @@ from storymem.worlds.storyland.reader_network import (
     ReaderNetwork,
     crops,
     frame_indices,
+    steady,
 )
-from storymem.worlds.storyland.reader_training import measure_reader, save_reader, train_reader
+from storymem.worlds.storyland.reader_training import measure_reader, refine_reader, save_reader, train_reader
 
 SEEDS = range(50_000, 50_016)  # not those that its accuracy was measured on
 
@@ -107,6 +108,22 @@ def test_training_gives_the_same_reader_each_time_and_it_is_kept(tmp_path: Path)
     assert kept.about["steps"] == 3
     weight = first.state_dict()["trunk.0.0.weight"]
     assert torch.equal(kept.network.state_dict()["trunk.0.0.weight"], weight.half().float())
+
+
+def test_the_second_stage_teaches_to_read_and_leaves_the_finding_alone(reader: Reader) -> None:
+    before = {name: tensor.clone() for name, tensor in reader.network.state_dict().items()}
+    once = refine_reader(load_reader().network, 2, batch_size=2).state_dict()
+    again = refine_reader(load_reader().network, 2, batch_size=2).state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], once[name])}
+    assert changed == {"hero", "light", "joined", "hero_heads", "step", "action"}
+    assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+def test_heads_found_in_several_frames_get_one_size() -> None:
+    boxes = torch.tensor([[[10.0, 9.0, 8.0, 6.0], [12.0, 9.0, 12.0, 10.0], [0.0, 0.0, 99.0, 99.0]]])
+    out = steady(boxes, torch.tensor([[1.0, 1.0, 0.0]]))
+    assert out[0, :, 2:].tolist() == [[10.0, 8.0]] * 3
+    assert torch.equal(out[..., :2], boxes[..., :2])
 
 
 def test_a_crop_shows_the_hero_in_one_size_wherever_the_head_is() -> None:

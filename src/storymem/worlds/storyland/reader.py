@@ -26,7 +26,7 @@ __all__ = ["HeroReading", "Reader", "ShotReading", "load_reader"]
 FloatArray = npt.NDArray[np.float32]
 
 _WEIGHTS = "reader.safetensors"
-_SURE = 0.25  # a middle between two cells is half as likely in each
+SURE = 0.25  # a middle between two cells is half as likely in each
 _APART = 0.5  # of the mean head width: nearer than this, two finds are one head
 
 
@@ -103,14 +103,15 @@ class Reader:
     def _hero(self, pictures: Any, track: list[FloatArray | None]) -> HeroReading:
         import torch
 
-        from storymem.worlds.storyland.reader_network import CLASSES, NOT_WORN, WIDTH
+        from storymem.worlds.storyland.reader_network import CLASSES, NOT_WORN, WIDTH, steady
 
         found = [box for box in track if box is not None]
         there = torch.tensor([[float(box is not None) for box in track]])
-        boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))
-        seen = self.network.see(pictures, boxes)[None]
+        boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))[None]
+        boxes = steady(boxes, there)
+        seen = self.network.see(pictures, boxes[0])[None]
         logits = self.network.read_looks(seen, there)
-        logits["action"] = self.network.read_action(seen, boxes[None], there)
+        logits["action"] = self.network.read_action(seen, boxes, there)
         said: dict[str, str | None] = {name: CLASSES[name][int(one.argmax())] for name, one in logits.items()}
         action = said.pop("action")
         assert action is not None
@@ -129,7 +130,7 @@ def _heads(found: FloatArray) -> list[FloatArray]:
     heads: list[FloatArray] = []
     for cell in np.argsort(-score, axis=None, kind="stable"):
         row, column = divmod(int(cell), score.shape[1])
-        if score[row, column] < _SURE or len(heads) == 2:
+        if score[row, column] < SURE or len(heads) == 2:
             break
         x, y, width, height = found[1:, row, column]
         size = np.exp(np.clip([width, height], -1, 3))

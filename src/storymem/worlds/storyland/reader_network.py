@@ -26,6 +26,7 @@ __all__ = [
     "ReaderNetwork",
     "crops",
     "frame_indices",
+    "steady",
     "to_reading_size",
 ]
 
@@ -96,6 +97,18 @@ def crops(frames: Tensor, boxes: Tensor) -> Tensor:
     whole = torch.cat([frames, torch.ones_like(frames[:, :1])], 1)
     grid = functional.affine_grid(theta, [len(frames), 4, _CROP_HEIGHT, _CROP_WIDTH], align_corners=False)
     return functional.grid_sample(whole, grid, align_corners=False)
+
+
+def steady(boxes: Tensor, there: Tensor) -> Tensor:
+    """Heads of one size in all frames, the mean of what was found: sizes are found less exactly than places.
+
+    Args:
+        boxes: [N, FRAMES, 4]: middle x, middle y, width, height.
+        there: [N, FRAMES], 1 where the head was found; at least once for each.
+    """
+    weight = there[..., None]
+    size = (boxes[..., 2:] * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+    return torch.cat([boxes[..., :2], size.expand(-1, boxes.shape[1], -1)], -1)
 
 
 def _block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

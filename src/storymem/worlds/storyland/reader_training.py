@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 from storymem.errors import StorageError
 from storymem.training.augment import augment
 from storymem.training.sections import AugmentSection
-from storymem.worlds.storyland.reader import Reader
+from storymem.worlds.storyland.reader import SURE, Reader
 from storymem.worlds.storyland.reader_network import (
     CLASSES,
     FRAMES,
@@ -29,12 +29,13 @@ from storymem.worlds.storyland.reader_network import (
     SCENE_CLASSES,
     WIDTH,
     ReaderNetwork,
+    steady,
 )
 from storymem.worlds.storyland.rendering import FPS, render
 from storymem.worlds.storyland.shots import sample_shot
 from storymem.worlds.storyland.truth import ground_truth
 
-__all__ = ["measure_reader", "save_reader", "train_reader"]
+__all__ = ["measure_reader", "refine_reader", "save_reader", "train_reader"]
 
 _SECOND = 17  # frames at `FPS` that a shot of training has, of which FRAMES are drawn
 _TWO_HEROES = 0.5
@@ -146,18 +147,20 @@ def _scene_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> 
     return loss + sum((_cross_entropy(logits, batch.scene[name]) for name, logits in scene.items()), torch.zeros(()))
 
 
-def _looks_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+def _looks_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator, *, jitter: bool) -> Tensor:
     """Of reading the looks, in one frame of every hero: five frames of one hero teach little more than one."""
     one = torch.multinomial(batch.there, 1, generator=rng)[:, 0]
     number = torch.arange(len(one))
-    boxes = _jittered(batch.boxes[number, one], rng)
+    boxes = batch.boxes[number, one]
+    if jitter:
+        boxes = _jittered(boxes, rng)
     seen = network.see(_pixels(batch.frames[batch.clip, one]), boxes)[:, None]
     logits = network.read_looks(seen, torch.ones(len(one), 1))
     return sum((_cross_entropy(logits[name], batch.heroes[name]) for name in HERO_CLASSES), torch.zeros(()))
 
 
-def _action_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
-    boxes = _jittered(batch.boxes, rng)
+def _action_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator, *, jitter: bool) -> Tensor:
+    boxes = _jittered(batch.boxes, rng) if jitter else batch.boxes
     seen = network.see(_pixels(batch.frames[batch.clip].flatten(0, 1)), boxes.flatten(0, 1))
     seen = seen.reshape(len(boxes), FRAMES, seen.shape[1])
     return _cross_entropy(network.read_action(seen, boxes, batch.there), batch.heroes["action"])
@@ -196,12 +199,55 @@ def _finding_loss(maps: Tensor, batch: _Batch, looked_at: Tensor) -> Tensor:
     return (found + off) / max(1, len(box))
 
 
+class _Pool:
+    """Drawings that are used several times: drawing costs as much as learning."""
+
+    def __init__(self, first: int, seed: int) -> None:
+        self._next = first
+        self._damage = np.random.default_rng(seed)
+        self.examples: list[_Example] = []
+
+    def draw(self, count: int, change: Callable[[_Example], _Example] = lambda example: example) -> None:
+        """Let new drawings take the places of the oldest."""
+        fresh = _examples(range(self._next, self._next + count), self._damage)
+        self._next += count
+        self.examples = [*self.examples, *map(change, fresh)][-_POOL:]
+
+    def batches(self, size: int, part: int, rng: torch.Generator) -> tuple[_Batch, _Batch]:
+        """`size` drawings by lot, each in one mirror or the other; and the first `part` of them again."""
+        chosen = torch.randint(len(self.examples), (size,), generator=rng).tolist()
+        flip = torch.rand(size, generator=rng) < 0.5
+        examples = [self.examples[i] for i in chosen]
+        return _collate(examples, flip), _collate(examples[:part], flip[:part])
+
+
+def _optimize(
+    parameters: Iterable[Tensor],
+    steps: int,
+    rate: float,
+    loss_of: Callable[[int], Tensor],
+    on_step: Callable[[int, float], None] | None,
+) -> None:
+    """AdamW with a short rise and half a cosine."""
+    weights = list(parameters)
+    optimizer = torch.optim.AdamW(weights, weight_decay=0.02, betas=(0.9, 0.98))
+    warmup = min(100, max(1, steps // 10))
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005)
+        loss = loss_of(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(weights, 5.0)
+        optimizer.step()
+        if on_step is not None:
+            on_step(step + 1, float(loss.detach()))
+
+
 def train_reader(
     steps: int, *, batch_size: int = 96, seed: int = 0, on_step: Callable[[int, float], None] | None = None
 ) -> ReaderNetwork:
     """Train a reader on drawings of the split "train"; the same arguments on one thread give the same reader.
-
-    Drawing costs as much as learning; so every drawing is used several times, in other frames and mirrored.
 
     Args:
         steps: optimizer steps.
@@ -213,31 +259,83 @@ def train_reader(
         torch.manual_seed(seed)
         network = ReaderNetwork().train()
     rng = torch.Generator().manual_seed(seed)
-    damage = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02, betas=(0.9, 0.98))
-    warmup = min(100, max(1, steps // 10))
-    pool: list[_Example] = []
-    drawn = seed * 10**9
-    for step in range(steps):
-        fresh = max(1, batch_size // _USES) if pool else 4 * batch_size
-        pool = [*pool, *_examples(range(drawn, drawn + fresh), damage)][-_POOL:]
-        drawn += fresh
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.005)
-        chosen = torch.randint(len(pool), (batch_size,), generator=rng).tolist()
-        flip = torch.rand(batch_size, generator=rng) < 0.5
-        few = max(1, batch_size // _PARTS)
-        batch = _collate([pool[i] for i in chosen], flip)
-        part = _collate([pool[i] for i in chosen[:few]], flip[:few])
+    pool = _Pool(seed * 10**9, seed)
+
+    def loss(step: int) -> Tensor:
+        pool.draw(max(1, batch_size // _USES) if step else 4 * batch_size)
+        batch, part = pool.batches(batch_size, max(1, batch_size // _PARTS), rng)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = _scene_loss(network, part, rng) + _looks_loss(network, batch, rng) + _action_loss(network, part, rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        if on_step is not None:
-            on_step(step + 1, float(loss.detach()))
+            scene, looks = _scene_loss(network, part, rng), _looks_loss(network, batch, rng, jitter=True)
+            return scene + looks + _action_loss(network, part, rng, jitter=True)
+
+    _optimize(network.parameters(), steps, _RATE, loss, on_step)
     return network.eval()
+
+
+def refine_reader(
+    network: ReaderNetwork,
+    steps: int,
+    *,
+    batch_size: int = 96,
+    seed: int = 0,
+    on_step: Callable[[int, float], None] | None = None,
+) -> ReaderNetwork:
+    """Teach a trained reader to read heroes where it finds them itself; what finds them stays as it is, and the scene.
+
+    Args:
+        network: from `train_reader`; it is changed.
+        steps: optimizer steps; none leave it as it is.
+        batch_size: shots per step; a third of them for the actions.
+        seed: of the damage and the shots.
+        on_step: told the number of the step and its loss.
+    """
+    rng = torch.Generator().manual_seed(seed + 1)
+    pool = _Pool(seed * 10**9 + 5 * 10**8, seed + 1)
+    network.eval()
+    learns = [network.hero, network.light, network.joined, network.hero_heads, network.step, network.action]
+
+    def loss(step: int) -> Tensor:
+        pool.draw(batch_size // 12 + 1 if step else 8 * batch_size, lambda example: _as_found(network, example))
+        batch, part = pool.batches(batch_size, max(1, batch_size // 3), rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            looks = _looks_loss(network, batch, rng, jitter=False)
+            return looks + 2 * _action_loss(network, part, rng, jitter=False)
+
+    for module in learns:
+        module.train()
+    parameters = [parameter for module in learns for parameter in module.parameters()]
+    _optimize(parameters, steps, _RATE / 2, loss, on_step)
+    return network.eval()
+
+
+def _as_found(network: ReaderNetwork, example: _Example) -> _Example:
+    """The example with heads where the network finds them: in the likeliest cell around the true one."""
+    if not example.heroes:
+        return example
+    with torch.inference_mode():
+        maps = network.look(_pixels(example.frames))[0]
+    likely = maps[:, 0].sigmoid()
+    rows, columns = likely.shape[1:]
+    all_boxes, all_there = [], []
+    for true_boxes, true_there in zip(example.boxes, example.there, strict=True):
+        boxes, there = [], []
+        for frame, (box, seen) in enumerate(zip(true_boxes, true_there, strict=True)):
+            top, left = (max(0, min(n - 1, int(v / GRID)) - 1) for n, v in ((rows, box[1]), (columns, box[0])))
+            near = likely[frame, top : top + 3, left : left + 3]
+            row, column = divmod(int(near.argmax()), near.shape[1])
+            x, y, width, height = maps[frame, 1:, top + row, left + column].tolist()
+            boxes.append(
+                [(left + column + x) * GRID, (top + row + y) * GRID, math.exp(width) * GRID, math.exp(height) * GRID]
+            )
+            there.append(float(bool(seen) and float(near.max()) >= SURE))
+        if any(there):
+            first = boxes[there.index(1.0)]
+            boxes = [box if known else first for box, known in zip(boxes, there, strict=True)]
+        else:
+            boxes, there = true_boxes, true_there
+        all_boxes.append(steady(torch.tensor([boxes]), torch.tensor([there]))[0].tolist())
+        all_there.append(there)
+    return replace(example, boxes=all_boxes, there=all_there)
 
 
 def measure_reader(
