@@ -305,3 +305,28 @@ def test_help_comes_at_once(storymem: Storymem) -> None:
     code = f"import sys, storymem.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
     assert "generate" in storymem("--help")
+
+
+def test_a_damaged_take_is_not_told_of_as_missing(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    (master,) = (film / "takes" / "01-02").glob("*/master.mkv")
+    os.truncate(master, 100)
+    assert "shot 01-02 is missing or damaged" in storymem("export", film, code=2)
+
+
+def test_labels_of_keyframes_can_be_copied_from_a_narrow_terminal(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    completed = subprocess.run(
+        [sys.executable, "-m", "storymem", "memory", "list", str(film)],
+        env={**environment(), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "shot 01-01, frame 0" in completed.stdout

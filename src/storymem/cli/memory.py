@@ -43,7 +43,8 @@ def list_keyframes(
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("keyframe", "from", "quality", "seen by", "", "picture"):
-        table.add_column(column)
+        # What is copied into other commands stays on one line; a path that has no room is folded, not cut.
+        table.add_column(column, no_wrap=column in ("keyframe", "from"), overflow="fold")
     for row in rows:
         quality = row["quality"]
         table.add_row(

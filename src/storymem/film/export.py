@@ -42,11 +42,13 @@ def film_edit(film: Film) -> Edit:
         FilmError: a shot has no take yet.
     """
     plan = plan_film(film)
-    missing = [planned.shot.id for planned in plan if planned.take is None]
+    missing = [planned for planned in plan if planned.take is None]
     if missing:
+        named = ", ".join(planned.shot.id for planned in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        what = "not made yet" if all(planned.status == "missing" for planned in missing) else "missing or damaged"
         raise FilmError(
-            f"{film.folder}: shot {', '.join(missing[:3])}{more} {'is' if len(missing) == 1 else 'are'} not made yet: "
+            f"{film.folder}: shot {named}{more} {'is' if len(missing) == 1 else 'are'} {what}: "
             "run `storymem generate` first."
         )
     settings = film.manifest.settings

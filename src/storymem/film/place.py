@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from storymem.errors import FilmError, StorageError
@@ -48,9 +49,10 @@ def make_place(folder: Path) -> None:
     try:
         make_folder(folder)
     except StorageError as error:
-        if isinstance(error.__cause__, PermissionError):
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise FilmError(
-                f"{error.path}: cannot be made ({error.__cause__.strerror}): choose another place or mend its rights."
+                f"{error.path}: cannot be made ({cause.strerror}): choose another place or mend its rights."
             ) from error
         raise
 
