@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -26,6 +26,7 @@ from storymem.film.events import (
 )
 from storymem.film.maker import FloatArray, ShotRequest
 from storymem.film.manifest import Override, shot_seed
+from storymem.film.pace import Pace
 from storymem.film.plan import PlannedShot, Sight, Walk, plan_film, plan_shot, recipe_of
 from storymem.film.project import Film
 from storymem.film.sealed import set_aside
@@ -85,14 +86,13 @@ class Director:
         film = self._film
         plan = plan_film(film, verify=True)
         todo = [p for p in plan if p.take is None or (remake_stale and p.status == "stale")]
-        pace = _Pace(plan, film.manifest.tools.model)
-        pace.shots_left = len(todo)
+        pace = self._pace(plan, todo)
         yield FilmPlanned(
             title=film.manifest.story.title,
             folder=film.folder,
             shots=plan,
             to_make=tuple(planned.shot.id for planned in todo),
-            seconds_left=pace.estimate(film.manifest.settings.sampling.num_inference_steps),
+            seconds_left=pace.estimate(),
         )
         walk = Walk(film)
         made, reused, stale = [], [], []
@@ -172,14 +172,13 @@ class Director:
                 f"Shot {shot.id} cannot be retaken before shot {walk.decided_after} is made: "
                 f"run `storymem generate`{how} first."
             )
-        pace = _Pace((planned,), film.manifest.tools.model)
-        pace.shots_left = 1
+        pace = self._pace((planned,), (planned,))
         yield FilmPlanned(
             title=film.manifest.story.title,
             folder=film.folder,
             shots=(planned,),
             to_make=(shot.id,),
-            seconds_left=pace.estimate(film.manifest.settings.sampling.num_inference_steps),
+            seconds_left=pace.estimate(),
         )
         take = yield from self._kept(planned)
         made: tuple[str, ...] = ()
@@ -197,6 +196,16 @@ class Director:
                 stale.append(later.shot.id)
                 yield ShotStale(later.shot.id, later.take.key, later.reason)
         yield FilmFinished(film.folder, made, reused, tuple(stale), perf_counter() - begun)
+
+    def _pace(self, plan: Sequence[PlannedShot], todo: Sequence[PlannedShot]) -> Pace:
+        manifest = self._film.manifest
+        return Pace(
+            plan,
+            todo,
+            steps=manifest.settings.sampling.num_inference_steps,
+            model=manifest.tools.model,
+            max_memory=manifest.settings.memory.capacity,
+        )
 
     def _next_override(self, shot_id: str, seed: int | None, prompt: str | None) -> Override:
         manifest = self._film.manifest
@@ -234,7 +243,7 @@ class Director:
             return None
 
     def _make(
-        self, planned: PlannedShot, sight: Sight, pace: _Pace, on_step: OnStepDone | None
+        self, planned: PlannedShot, sight: Sight, pace: Pace, on_step: OnStepDone | None
     ) -> Generator[Event, None, Take]:
         """Make a take, write it and put it into the film."""
         film, shot = self._film, planned.shot
@@ -259,12 +268,12 @@ class Director:
             known_frames=sight.known_frames,
         )
         begun = perf_counter()
-        pace.begin()
+        pace.begin(planned)
 
         def step(done: int, steps: int) -> None:
-            pace.step()
+            event = pace.step(done, steps)
             if on_step is not None:
-                on_step(pace.event(shot.id, done, steps))
+                on_step(event)
 
         frames = _checked(self._tools.maker.make(request, step), request, shot.id)
         making = perf_counter() - begun
@@ -334,47 +343,3 @@ def _checked(frames: FloatArray, request: ShotRequest, shot_id: str) -> FloatArr
             "run it in bfloat16 or float32."
         )
     return frames
-
-
-class _Pace:
-    """How fast steps go, and so how long the rest will take."""
-
-    def __init__(self, plan: tuple[PlannedShot, ...], model: str) -> None:
-        past = [
-            float(planned.take.record.made["seconds_per_step"])
-            for planned in plan
-            if planned.take is not None and planned.take.record.recipe.model == model
-        ]
-        self._past = sum(past) / len(past) if past else None
-        self._steps = 0
-        self._seconds = 0.0
-        self._since = 0.0
-        self.shots_left = 0
-
-    def estimate(self, steps: int) -> float | None:
-        """Seconds for the shots that are left, from earlier takes."""
-        return None if self._past is None else self._past * steps * self.shots_left
-
-    def begin(self) -> None:
-        """A shot begins."""
-        self._since = perf_counter()
-
-    def step(self) -> None:
-        """A step is done."""
-        now = perf_counter()
-        self._steps += 1
-        self._seconds += now - self._since
-        self._since = now
-
-    def end(self) -> None:
-        """A shot is finished. What came after its last step is spread over the steps."""
-        self._seconds += perf_counter() - self._since
-        self.shots_left = max(0, self.shots_left - 1)
-
-    def event(self, shot_id: str, done: int, steps: int) -> StepDone:
-        """The step that was just done, with what is left."""
-        per_step = self._seconds / max(self._steps, 1)
-        others = max(0, self.shots_left - 1)
-        return StepDone(
-            shot_id, done, steps, per_step, per_step * (steps - done), per_step * (steps - done + steps * others)
-        )
