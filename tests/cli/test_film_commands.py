@@ -330,3 +330,15 @@ def test_labels_of_keyframes_can_be_copied_from_a_narrow_terminal(
         check=True,
     )
     assert "shot 01-01, frame 0" in completed.stdout
+
+
+def test_another_lora_keeps_the_films_size(
+    storymem: Storymem, script: Path, options: list[str], checkpoint: Path, tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    lora = checkpoint / "StoryMem" / "Wan2.2-MI2V-A14B"
+    again = ["--lora", f"{lora}@0.5", "--steps", "1", "--remake", "--no-export"]
+    assert storymem("generate", script, "-o", film, *again).count("made in") == 3
+    settings = json.loads(storymem("status", film, "--json"))["settings"]
+    assert (settings["width"], settings["height"], settings["num_frames"], settings["seed"]) == (48, 32, 5, 3)

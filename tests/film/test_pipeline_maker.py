@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from storymem.errors import CheckpointError, ModelError, SettingsError
 from storymem.film.cost import Work, work_of
 from storymem.film.maker import ShotRequest
-from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime
+from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime, _enough_memory
 from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
 from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
@@ -197,3 +197,24 @@ def test_the_operations_are_those_that_torch_counts() -> None:
             transformer(latents, torch.zeros(1), text, return_dict=False)
     weights = sum(parameter.numel() for parameter in transformer.parameters())
     assert Work(weights, 1024, 2, 0).operations(sampling, 3) == pytest.approx(counter.get_total_flops(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_running_out_of_memory_says_what_helps(error: Exception) -> None:
+    with pytest.raises(ModelError, match="--offload"), _enough_memory(SMALL):
+        raise error
+    with pytest.raises(RuntimeError, match="shape"), _enough_memory(SMALL):
+        raise RuntimeError("wrong shape")
+
+
+def test_a_shot_that_no_machine_can_hold_is_one_sentence(checkpoint: Path) -> None:
+    huge = replace(request(), sampling=replace(SMALL, width=1 << 20, height=1 << 20))
+    with pytest.raises(ModelError, match="smaller --size"):
+        make(maker_of(checkpoint), huge)

@@ -115,12 +115,20 @@ def film_settings(
     texts = [negative_prompt, story.defaults.negative_prompt]
     ways = [None if continue_with is None else continue_with.value]
     seeds = [seed, story.defaults.seed]
-    if before is not None and before.tools.description.get("request") == resolved.request.to_json():
-        # The same model: what is not said anew stays as it is.
-        base, base_memory = asdict(before.settings.sampling), asdict(before.settings.memory)
-        texts.append(before.settings.negative_prompt)
-        ways.append(before.settings.continue_with)
-        seeds.append(before.settings.seed)
+    if before is not None:
+        asked, had = resolved.request.to_json(), before.tools.description.get("request")
+        settings = before.settings
+        if asked == had:
+            # The same model: what is not said anew stays as it is.
+            base = asdict(settings.sampling)
+        elif isinstance(had, dict) and asked["model"] == had.get("model"):
+            # Another LoRA on it: its own schedule and guidance, but the film's size, length and rate.
+            base |= {name: getattr(settings.sampling, name) for name in ("width", "height", "num_frames", "fps")}
+        if isinstance(had, dict) and asked["model"] == had.get("model"):
+            base_memory = asdict(settings.memory)
+            texts.append(settings.negative_prompt)
+            ways.append(settings.continue_with)
+            seeds.append(settings.seed)
     if "guidance_scale" in sampling and "guidance_scale_2" not in sampling:
         sampling["guidance_scale_2"] = sampling["guidance_scale"]  # one number given means both experts
     if "capacity" in memory and "sink" not in memory and "sink" not in said_memory:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from storymem.errors import SettingsError
+from storymem.errors import ModelError, SettingsError
 from storymem.film.maker import FloatArray, OnStep, ShotRequest
 
 if TYPE_CHECKING:
@@ -195,16 +196,17 @@ class PipelineShotMaker:
             on_step(step + 1, total)
             return {}
 
-        output = pipeline(
-            request.prompt,
-            negative_prompt=request.negative_prompt,
-            memory=list(request.memory),
-            known_frames=request.known_frames,
-            sampling=sampling,
-            generator=torch.Generator().manual_seed(request.seed),
-            output_type="raw",
-            callback_on_step_end=step_done,
-        )
+        with _enough_memory(sampling):
+            output = pipeline(
+                request.prompt,
+                negative_prompt=request.negative_prompt,
+                memory=list(request.memory),
+                known_frames=request.known_frames,
+                sampling=sampling,
+                generator=torch.Generator().manual_seed(request.seed),
+                output_type="raw",
+                callback_on_step_end=step_done,
+            )
         return np.ascontiguousarray(output.frames.transpose(0, 1).numpy())
 
     def estimate_seconds(self, sampling: SamplingConfig, num_memory: int) -> float:
@@ -236,6 +238,28 @@ class PipelineShotMaker:
             self._pipeline = load_pipeline(choice, self.runtime)
             self._loaded = choice
         return self._pipeline
+
+
+@contextmanager
+def _enough_memory(sampling: SamplingConfig) -> Iterator[None]:
+    """Running out of memory is no bug but a machine too small for these settings: one sentence says what helps.
+
+    Raises:
+        ModelError: memory ran out, of the GPU or of the machine.
+    """
+    import torch
+
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        # On the CPU torch has no error of its own for it.
+        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+            raise
+        raise ModelError(
+            f"memory ran out at {sampling.width}x{sampling.height} with {sampling.num_frames} frames: try a smaller "
+            "--size or fewer --frames, --offload model or group, --vae-tiling, or a quantized --transformer; "
+            "`storymem doctor` says what this machine can run."
+        ) from error
 
 
 def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
