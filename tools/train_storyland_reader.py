@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=PACKAGE)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--measure", action="store_true", help="train nothing, measure what is in the file")
     parser.add_argument("--refine", type=Path, help="a trained reader, to run the second stage alone")
     parser.add_argument("--refine-steps", type=int, default=1000)
     parser.add_argument("--batch-size", type=int, default=96)
@@ -42,6 +43,11 @@ def main() -> None:
             mean = sum(losses[-50:]) / 50
             print(f"step {step:5d}  loss {mean:7.3f}  {time.perf_counter() - begun:6.0f} s", flush=True)
 
+    if args.measure:
+        reader = load_reader(args.output)
+        accuracy, about = measure(reader.network, args.shots)
+        save_reader(reader.network, args.output, accuracy, {**reader.about, **about})
+        return
     first: dict[str, Any] = {}
     if args.refine is None:
         network = train_reader(args.steps, batch_size=args.batch_size, seed=args.seed, on_step=told)
@@ -58,30 +64,32 @@ def main() -> None:
     seconds = time.perf_counter() - begun
     save_reader(network, args.output, {}, first)
     network = load_reader(args.output).network  # what is measured is what is shipped
-    accuracy, damaged, larger = measure(network, args.shots)
+    accuracy, measured = measure(network, args.shots)
     about = {
         **first,
         "refine_steps": args.refine_steps,
         "refine_seconds": round(seconds),
         "batch_size": args.batch_size,
         "seed": args.seed,
-        "measured_on": f"{args.shots} shots of the split test, 112x64",
-        "accuracy_damaged": {name: round(share, 4) for name, share in damaged.items()},
-        "accuracy_224x128": {name: round(share, 4) for name, share in larger.items()},
+        **measured,
     }
     save_reader(network, args.output, accuracy, about)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB")
 
 
-def measure(network: ReaderNetwork, shots: int) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Its accuracy on clean drawings, on damaged ones, and on larger ones, as a table too."""
+def measure(network: ReaderNetwork, shots: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Its accuracy on clean drawings, and what was measured beside it: damaged ones and larger ones; a table too."""
     clean = measure_reader(network, shots)
     damaged = measure_reader(network, max(1, shots // 2), damaged=True)
     larger = measure_reader(network, max(1, shots // 4), height=128, width=224)
     print(f"{'':>18}  clean  damaged  224x128")
     for name, share in clean.items():
         print(f"{name:>18}  {share:5.1%}   {damaged[name]:5.1%}    {larger[name]:5.1%}")
-    return clean, damaged, larger
+    return clean, {
+        "measured_on": f"{shots} shots of the split test, 112x64",
+        "accuracy_damaged": {name: round(share, 4) for name, share in damaged.items()},
+        "accuracy_224x128": {name: round(share, 4) for name, share in larger.items()},
+    }
 
 
 if __name__ == "__main__":

@@ -109,10 +109,13 @@ class Reader:
         there = torch.tensor([[float(box is not None) for box in track]])
         boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))[None]
         boxes = steady(boxes, there)
-        seen = self.network.see(pictures, boxes[0])[None]
+        # Read twice, as it is and in a mirror, where nothing but its side has changed.
+        mirrored = torch.cat([WIDTH - boxes[..., :1], boxes[..., 1:]], -1)
+        both, there = torch.cat([boxes, mirrored]), there.expand(2, -1)
+        seen = self.network.see(torch.cat([pictures, pictures.flip(-1)]), both.flatten(0, 1)).reshape(2, len(track), -1)
         logits = self.network.read_looks(seen, there)
-        logits["action"] = self.network.read_action(seen, boxes, there)
-        said: dict[str, str | None] = {name: CLASSES[name][int(one.argmax())] for name, one in logits.items()}
+        logits["action"] = self.network.read_action(seen, both, there).log_softmax(-1)
+        said: dict[str, str | None] = {name: CLASSES[name][int(one.sum(0).argmax())] for name, one in logits.items()}
         action = said.pop("action")
         assert action is not None
         for thing in ("hat", "neckwear", "accessory"):
