@@ -98,7 +98,6 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         )
         self._codec: LatentCodec | None = None
         self._prompt_cache: OrderedDict[tuple[int, str], torch.Tensor] = OrderedDict()
-        self._guidance: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def from_components(cls, components: Components) -> StoryMemPipeline:
