@@ -146,6 +146,7 @@ def test_a_crop_shows_the_hero_in_one_size_wherever_the_head_is() -> None:
 def test_the_frames_looked_at_are_spread_over_the_shot() -> None:
     assert frame_indices(17) == [0, 4, 8, 12, 16]
     assert frame_indices(1) == [0, 0, 0, 0, 0]
+    assert frame_indices(33) == [8, 12, 16, 20, 24]
 
 
 def test_as_many_heroes_as_most_frames_show() -> None:

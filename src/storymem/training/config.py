@@ -60,6 +60,8 @@ class _Stage(Section):
     def _parts(self) -> _Stage:
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
+        if self.optimizer.kind == "muon" and self.runtime.fsdp:
+            raise ValueError("optimizer.kind muon needs whole matrices, and runtime.fsdp shards them: use adamw")
         return self
 
 
@@ -101,6 +103,8 @@ class BaseStage(_DenoisingStage):
     stage: Literal["base"]
     vae: Path
     """The VAE: a folder with config.json (the output of the vae stage is OUTPUT/vae)."""
+    start: Path | None = None
+    """A diffusers folder of this shape whose weights and tokenizer to begin with, such as the output of another run."""
     transformer: TransformerSection = TransformerSection()
     text_encoder: TextEncoderSection = TextEncoderSection()
     conditioning: BaseConditioningSection = BaseConditioningSection()

@@ -16,6 +16,7 @@ from storymem.errors import ModelError, SettingsError
 from storymem.training.checkpoint import latest_checkpoint, restore, save_checkpoint
 from storymem.training.ema import Ema
 from storymem.training.log import RunLog
+from storymem.training.muon import MuonWithAdamW, muon_groups
 from storymem.training.networks import decay_groups, trainable_parameters
 from storymem.training.seeding import seed_of
 
@@ -132,15 +133,8 @@ def train_task(
         ModelError: the loss is not a number any more.
     """
     config = stage.optimizer
-    fused = accelerator.device.type in ("cpu", "cuda")
     bare = task.module
-    optimizer: Any = torch.optim.AdamW(
-        decay_groups(trainable_parameters(bare).values(), config.weight_decay),
-        lr=config.learning_rate,
-        betas=config.betas,
-        eps=config.eps,
-        fused=fused,
-    )
+    optimizer = _optimizer(bare, config, fused=accelerator.device.type in ("cpu", "cuda"))
     module, optimizer = accelerator.prepare(bare, optimizer)
     bare = accelerator.unwrap_model(module)
     raw: torch.optim.Optimizer = optimizer.optimizer
@@ -195,6 +189,14 @@ def train_task(
     result.samples_per_second = clock.rate
     module.eval()
     return result
+
+
+def _optimizer(module: torch.nn.Module, config: OptimizerSection, *, fused: bool) -> Any:
+    arguments: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.eps, "fused": fused}
+    parameters = trainable_parameters(module)
+    if config.kind == "muon":
+        return MuonWithAdamW(muon_groups(parameters, config.weight_decay), **arguments)
+    return torch.optim.AdamW(decay_groups(parameters.values(), config.weight_decay), **arguments)
 
 
 def _gradients(

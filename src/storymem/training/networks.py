@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
 from storymem.conditioning.rope import install_memory_rope, use_positions
-from storymem.errors import MissingExtraError
+from storymem.errors import MissingExtraError, SettingsError
 from storymem.training.text import embed_tokens
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "build_vae",
     "decay_groups",
     "dtype_of",
+    "load_weights",
     "trainable_parameters",
 ]
 
@@ -41,6 +43,22 @@ LORA_TARGETS = (
     "ffn.net.2",
 )
 """The method's targets under diffusers' names: q, k, v, o of both attentions and both feed-forward linears."""
+
+
+def load_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
+    """Begin with the weights of another module of the same shape.
+
+    Raises:
+        SettingsError: it has another shape.
+    """
+    try:
+        module.load_state_dict(source.state_dict())
+    except RuntimeError as error:
+        some = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise SettingsError(
+            f"start: the weights of {folder} do not fit the {type(module).__name__} of this configuration ({some}): "
+            "give the sizes that it was trained with."
+        ) from None
 
 
 def dtype_of(name: str) -> torch.dtype:

@@ -43,8 +43,10 @@ class Section(BaseModel):
 
 
 class OptimizerSection(Section):
-    """AdamW and its learning rate."""
+    """The optimizer and its learning rate."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """AdamW; or Muon for the matrices of repeated blocks and AdamW for the rest: fewer, dearer steps. Not with fsdp."""
     learning_rate: Above0 = 1e-4
     """Peak learning rate. The method trained its LoRA with 1e-5."""
     betas: tuple[Share, Share] = (0.9, 0.99)
@@ -297,6 +299,12 @@ class VaeSection(Section):
     """Which steps halve the time; two of them, for four frames to a latent one."""
     patch_size: Literal[1, 2, 4] = 2
     """Pixels folded into channels before the first stage: 2 with three steps is 16x."""
+    init: Literal["random", "linear"] = "random"
+    """Weights to begin with: random, or an encoder that computes principal components of blocks of pixels."""
+    freeze_encoder: bool = False
+    """Train the decoder only: the code stays as it is, and transformers can be trained on it meanwhile."""
+    start: Path | None = None
+    """A VAE folder of this shape whose weights to begin with, such as the output of another run."""
 
     @model_validator(mode="after")
     def _lengths(self) -> VaeSection:

@@ -20,6 +20,7 @@ from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
 from storymem.training.sections import DataSection
 from storymem.training.seeding import seed_of
+from storymem.training.stills import quicken_stills
 from storymem.training.store import ClipStore
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class DenoisingRun:
                 "`storymem generate` with the result."
             )
         self.vae = vae.to(accelerator.device)
+        quicken_stills(self.vae)
         self.codec = LatentCodec(self.vae)
         self.source = open_data(stage.data)
         loader = make_loader(stage, self.source, self.codec, accelerator.device)

@@ -11,6 +11,7 @@ from storymem.models.checkpoints import load_components
 from storymem.models.layouts import find_model
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import DenoisingTask
+from storymem.training.linear_start import start_linear
 from storymem.training.loop import TrainedTask, train_task
 from storymem.training.networks import (
     Denoiser,
@@ -19,6 +20,7 @@ from storymem.training.networks import (
     build_transformer,
     build_vae,
     dtype_of,
+    load_weights,
 )
 from storymem.training.output import lora_tensors, save_lora, save_model, save_vae
 from storymem.training.run import TrainResult, settings_of
@@ -33,38 +35,61 @@ from storymem.training.shared import (
     seed_network,
     whole_copy,
 )
+from storymem.training.stills import quicken_stills
 from storymem.training.store import GroupStore
 from storymem.training.text import PromptCache, build_tokenizer
 from storymem.training.vae import Autoencoder, PixelLoader, VaeTask, latent_statistics
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from diffusers import AutoencoderKLWan
 
     from storymem.training.log import RunLog
 
 __all__ = ["encode_footage", "run_denoising", "run_vae"]
 
 _STATISTICS_CLIPS = 256
+_LINEAR_PICTURES = 1024
 
 
 def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_changes: bool) -> TrainResult:
     """Train a VAE, measure its latents, and write it to ``OUTPUT/vae``."""
     seed_network(stage, "vae")
-    vae = build_vae(stage.vae)
     store = GroupStore(PixelLoader(open_data(stage.data)), stage.data, windowed=True)
+    vae = _new_vae(stage, store)
     task = VaeTask(stage, Autoencoder(vae, autocast_of(stage)), store, accelerator)
     trained = train_task(task, stage, accelerator, log, {"settings": settings_of(stage)}, accept_changes)
     result = TrainResult(samples_per_second={"vae": trained.samples_per_second})
     if accelerator.is_main_process:
         with trained.ema.applied():
             vae = cast(Autoencoder, trained.module).vae
-            clips = [clip for index in store.window(stage.steps) for clip in store.clips(index)][:_STATISTICS_CLIPS]
-            mean, std = latent_statistics(vae, [*clips, *(clip[:, :1] for clip in clips)])
-            vae.register_to_config(latents_mean=mean, latents_std=std)
+            if not stage.vae.freeze_encoder:  # else latents are as they were, and models may have been trained on them
+                clips = [clip for index in store.window(stage.steps) for clip in store.clips(index)][:_STATISTICS_CLIPS]
+                mean, std = latent_statistics(vae, [*clips, *(clip[:, :1] for clip in clips)])
+                vae.register_to_config(latents_mean=mean, latents_std=std)
             save_vae(stage.output / "vae", vae)
         result.outputs.append(stage.output / "vae")
     accelerator.wait_for_everyone()
     return result
+
+
+def _new_vae(stage: VaeStage, store: GroupStore[torch.Tensor]) -> AutoencoderKLWan:
+    """The VAE a run begins with."""
+    vae = build_vae(stage.vae)
+    if stage.vae.start is not None:
+        before = load_components(None, vae=stage.vae.start, only=["vae"]).vae
+        load_weights(vae, cast(Any, before), stage.vae.start)
+        vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
+    elif stage.vae.init == "linear":
+        clips = [clip for index in store.window(0) for clip in store.clips(index)]
+        step = max(1, len(clips) // _LINEAR_PICTURES)
+        pictures = torch.stack([clip[:, i % clip.shape[1]] for i, clip in enumerate(clips[::step])])
+        start_linear(vae, pictures.float() / 127.5 - 1)
+    if stage.vae.freeze_encoder:
+        vae.encoder.requires_grad_(False)
+        cast(Any, vae.quant_conv).requires_grad_(False)
+    quicken_stills(vae)
+    return vae
 
 
 def run_denoising(
@@ -127,8 +152,13 @@ class _BaseRun(DenoisingRun):
         if len(self.tasks) > 1:
             refuse_sheets_of_experts(stage)
         self.spans = expert_spans(self.tasks, stage.transformer.boundary_ratio)
-        captions = self.source.captions(stage.text_encoder.captions)
-        self.tokenizer = build_tokenizer(captions, stage.text_encoder)
+        # A run that begins with another's weights must speak its tokens.
+        self.tokenizer: Any = None
+        if stage.start is not None:
+            self.tokenizer = load_components(stage.start, only=["tokenizer"]).tokenizer
+        else:
+            captions = self.source.captions(stage.text_encoder.captions)
+            self.tokenizer = build_tokenizer(captions, stage.text_encoder)
         self.text_encoder: Any = None
         self.trained: dict[str, Any] = {}
 
@@ -140,6 +170,12 @@ class _BaseRun(DenoisingRun):
         first = self.text_encoder is None
         if first:
             self.text_encoder = build_text_encoder(stage.text_encoder, self.tokenizer)
+        if stage.start is not None:
+            component = "transformer_2" if name == "low" else "transformer"
+            before: Any = load_components(stage.start, dtype=torch.float32, only=[component, "text_encoder"])
+            load_weights(transformer, getattr(before, component), stage.start)
+            if first:
+                load_weights(self.text_encoder, before.text_encoder, stage.start)
         text_encoder = self.text_encoder.to(self.accelerator.device)
         if stage.runtime.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()

@@ -22,6 +22,7 @@ __all__ = [
     "HERO_CLASSES",
     "NOT_WORN",
     "SCENE_CLASSES",
+    "SECOND",
     "WIDTH",
     "ReaderNetwork",
     "crops",
@@ -34,6 +35,8 @@ HEIGHT, WIDTH = 64, 112
 """Pictures are read at this size, whatever size they come in."""
 FRAMES = 5
 """Frames of a shot that are looked at: the first, the last, and between."""
+SECOND = 17
+"""Frames that a shot of training has, of which `FRAMES` are looked at: one second."""
 GRID = 8
 """Pixels of a cell in which a head's middle is looked for."""
 NOT_WORN = "none"
@@ -66,8 +69,10 @@ _SCENE, _HERO = 96, 192
 
 
 def frame_indices(count: int) -> list[int]:
-    """Which of `count` frames are looked at."""
-    return [round(i * (count - 1) / (FRAMES - 1)) for i in range(FRAMES)]
+    """Which of `count` frames are looked at: of a long shot the second in its middle, as in the reader's training."""
+    span = min(count, SECOND) - 1
+    first = (count - 1 - span) // 2
+    return [first + round(i * span / (FRAMES - 1)) for i in range(FRAMES)]
 
 
 def to_reading_size(frames: Tensor) -> Tensor:

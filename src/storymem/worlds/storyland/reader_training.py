@@ -27,6 +27,7 @@ from storymem.worlds.storyland.reader_network import (
     HERO_CLASSES,
     NOT_WORN,
     SCENE_CLASSES,
+    SECOND,
     WIDTH,
     ReaderNetwork,
     steady,
@@ -37,7 +38,6 @@ from storymem.worlds.storyland.truth import ground_truth
 
 __all__ = ["measure_reader", "refine_reader", "save_reader", "train_reader"]
 
-_SECOND = 17  # frames at `FPS` that a shot of training has, of which FRAMES are drawn
 _TWO_HEROES = 0.5
 _DAMAGED = 0.4  # of the clips: generated shots are less sharp and less clean than drawn ones
 _DAMAGE = AugmentSection(probability=1.0, noise=0.1, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
@@ -73,7 +73,7 @@ class _Batch:
 def _examples(seeds: Sequence[int], damage: np.random.Generator) -> list[_Example]:
     """Draw shots of the split "train", and damage some of them."""
     specs = [sample_shot(seed, "train", two_heroes=_TWO_HEROES) for seed in seeds]
-    fps = FPS * (FRAMES - 1) / (_SECOND - 1)
+    fps = FPS * (FRAMES - 1) / (SECOND - 1)
     examples = []
     for spec, clip in zip(specs, render(specs, FRAMES, HEIGHT, WIDTH, fps=fps).transpose(1, 2), strict=True):
         truth = ground_truth(spec, FRAMES, HEIGHT, WIDTH, fps=fps)
@@ -358,8 +358,8 @@ def measure_reader(
     rng = np.random.default_rng(0)
     for seed in range(shots):
         spec = sample_shot(seed, "test", two_heroes=_TWO_HEROES)
-        truth = ground_truth(spec, _SECOND, height, width)
-        frames = render([spec], _SECOND, height, width)[0].transpose(0, 1).contiguous()
+        truth = ground_truth(spec, SECOND, height, width)
+        frames = render([spec], SECOND, height, width)[0].transpose(0, 1).contiguous()
         if damaged:
             frames = _damaged(frames, int(rng.integers(2**31)))
         reading = reader.read(frames.numpy())
