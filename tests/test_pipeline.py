@@ -15,7 +15,7 @@ from storymem.conditioning.condition import ShotCondition
 from storymem.errors import ModelError, SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.models.lora import load_lora, merge_lora
-from storymem.pipeline import StoryMemPipeline, StoryMemPipelineOutput
+from storymem.pipeline import StoryMemPipeline, StoryMemPipelineOutput, text_length
 from storymem.settings import SamplingConfig
 
 SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=3, shift=4.0, guidance_scale=3.5)
@@ -240,6 +240,21 @@ def text_to_video_pipeline() -> StoryMemPipeline:
 def test_wrong_arguments_are_one_clear_sentence(pipe: StoryMemPipeline, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         shot(pipe, **arguments)
+
+
+def test_what_is_cut_from_a_long_prompt_is_told(pipe: StoryMemPipeline, caplog: pytest.LogCaptureFixture) -> None:
+    limit = text_length(pipe.tokenizer)
+    pipe.embed_text("fox " * 5)
+    assert not caplog.records
+    text = "fox " * 3
+    while len(pipe.tokenizer(text, add_special_tokens=False).input_ids) < limit:
+        text += "fox "
+    text += "at last"
+    pipe.embed_text(text)
+    assert f"reads {limit} tokens" in caplog.text
+    assert "fox at last'" in caplog.text or "x at last'" in caplog.text
+    pipe.embed_text(text)
+    assert len(caplog.records) == 1
 
 
 def test_a_missing_component_is_named(checkpoint: Path) -> None:

@@ -7,6 +7,7 @@ positions, and known first frames of any number, all carried by one `ShotConditi
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoryMemPipeline", "StoryMemPipelineOutput", "text_length"]
 
+_log = logging.getLogger(__name__)
 MAX_TEXT_TOKENS = 512
 DEFAULT_BOUNDARY_RATIO = 0.9
 OUTPUT_TYPES = ("raw", "latent", "np", "pt", "pil")
@@ -124,9 +126,13 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         return self._codec
 
     def embed_text(self, text: str) -> torch.Tensor:
-        """UMT5 embeddings ``[1, 512, D]`` (see `text_length`) of a cleaned text, zero-padded; a few are remembered."""
+        """UMT5 embeddings ``[1, 512, D]`` (see `text_length`) of a cleaned text, zero-padded; a few are remembered.
+
+        What is too long is cut, and a warning says what was.
+        """
         key = (id(self.text_encoder), text)
         if key not in self._prompt_cache:
+            self._warn_of_cut(text)
             embeds = self._get_t5_prompt_embeds(
                 text, max_sequence_length=text_length(self.tokenizer), device=self._execution_device
             )
@@ -135,6 +141,14 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
                 self._prompt_cache.popitem(last=False)
         self._prompt_cache.move_to_end(key)
         return self._prompt_cache[key].to(self._execution_device)
+
+    def _warn_of_cut(self, text: str) -> None:
+        limit = text_length(self.tokenizer)
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        if len(ids) >= limit:  # the last place is for the end mark
+            lost = self.tokenizer.decode(ids[limit - 1 :]).strip()
+            shown = lost if len(lost) <= 100 else lost[:100] + "..."
+            _log.warning("The model reads %d tokens of a prompt; this is left out: %r", limit, shown)
 
     def encode_condition(
         self,
