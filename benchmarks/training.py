@@ -3,7 +3,7 @@
     python benchmarks/training.py [--json FILE] [--steps N] [--batch N] [--threads N]
                                   [--device D] [--precision P ...] [--compile C ...]
 
-The model is that of `examples/train/storyland_base.yaml` on clips of 64x112 pixels and 17 frames (8x VAE, tokens of 2x2
+The model is near that of `examples/train/storyland/`, on clips of 64x112 pixels and 17 frames (8x VAE, tokens of 2x2
 latent pixels, 1 to 3 keyframes: 168 to 224 tokens), about 5 M parameters in the transformer and 1 M in the text encoder
 that is trained along. Clips are random pixels, encoded once; the first step, which compiles, is not counted.
 Run it on an idle machine: a second busy process costs far more than its share.
