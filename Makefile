@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FILM := films/first_film
+FILM := films/milo
 
 .PHONY: help install film test test-all check format docs lock clean
 
@@ -20,8 +20,8 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-film: $(STAMP)  ## Make an example film in films/first_film
-	$(BIN)/storymem generate examples/first_film.yaml -o $(FILM)
+film: $(STAMP)  ## Make a short film with the small model, in films/milo
+	$(BIN)/storymem generate examples/storyland_film.yaml -o $(FILM)
 	@echo "Look at $(FILM)/film.mp4 and $(FILM)/contact_sheet.png"
 
 test: check  ## Lint, type-check and run the tests (a few minutes)

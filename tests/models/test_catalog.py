@@ -14,6 +14,7 @@ from storymem.models.build import make_empty
 from storymem.models.catalog import CATALOG, entry, sampling_for
 from storymem.models.checkpoints import load_components
 from storymem.models.needs import GIB, needs_of, working_memory
+from storymem.models.store import locate
 from storymem.models.tiny import make_tiny
 from storymem.settings import SamplingConfig
 
@@ -79,6 +80,12 @@ def test_the_tiny_models_parameters(tmp_path: Path) -> None:
     parts = load_components(folder)
     for name, billions in CATALOG["tiny-random"].parameters.items():
         assert count(getattr(parts, name)) / 1e9 == pytest.approx(billions, rel=0.1)
+
+
+def test_the_packaged_models_parameters() -> None:
+    parts = load_components(locate("storyland"))
+    for name, billions in CATALOG["storyland"].parameters.items():
+        assert count(getattr(parts, name)) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 @pytest.mark.parametrize(("rank", "name"), [(128, "storymem-mi2v"), (64, "lightning-i2v")])

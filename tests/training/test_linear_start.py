@@ -124,6 +124,11 @@ def test_a_frozen_code_stays_through_two_runs(tmp_path: Path) -> None:
     assert not torch.equal(weights[0]["decoder.conv_in.weight"], weights[1]["decoder.conv_in.weight"])
 
 
+def test_a_random_code_is_not_frozen(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="freeze_encoder keeps a code that is there"):
+        toys.stage(toys.VAE, tmp_path, "vae.freeze_encoder=true")
+
+
 def test_a_start_of_another_shape_is_refused(tmp_path: Path) -> None:
     train(toys.stage(toys.VAE, tmp_path / "a", "steps=1"))
     with pytest.raises(SettingsError, match=r"start: the weights of .* do not fit the AutoencoderKLWan"):

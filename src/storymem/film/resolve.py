@@ -15,7 +15,7 @@ from storymem.models.store import locate
 
 __all__ = ["ModelRequest", "ResolvedModel", "resolve_model"]
 
-DEFAULT_MODEL = "tiny-random"
+DEFAULT_MODEL = "storyland"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class ModelEntry:
         title: what it is, in a few words.
         kind: ``i2v`` (can be given memory), ``t2v`` (first shots only), ``lora``, ``encoder`` or ``scorer`` of frames.
         licence: of the weights, as far as it is known.
-        repo: repository on the Hugging Face hub; None for what is made on the spot.
+        repo: repository on the Hugging Face hub; None for what comes with this package or is made on the spot.
         revision: commit hash, if it is pinned here; None: pinned at the first download.
         patterns: which files of the repository are needed.
         subfolder: where in the download the model lies.
@@ -95,6 +95,20 @@ _DIFFUSERS_FILES = (
 )
 
 _ENTRIES = (
+    ModelEntry(
+        name="storyland",
+        title="our own small model of a cartoon world; comes with this package",
+        kind="i2v",
+        licence="Apache-2.0",
+        parameters={"transformer": 5.17e-3, "text_encoder": 0.42e-3, "vae": 2.9e-3},
+        sampling=MappingProxyType(
+            {
+                **{"num_inference_steps": 12, "shift": 3.0, "guidance_scale": 3.0, "memory_stride": 5},
+                **{"width": 112, "height": 64, "num_frames": 25, "fps": 16},
+            }
+        ),
+        note="It knows the animals and places of Storyland and nothing else: see docs/storyland.md for what to ask it.",
+    ),
     ModelEntry(
         name="tiny-random",
         title="tiny random weights: shows that everything runs, not what it looks like",

@@ -110,7 +110,7 @@ def download(
     from filelock import FileLock, Timeout
 
     if item.repo is None:
-        raise ModelError(f"{item.name} is made on the spot; there is nothing to download.")
+        raise ModelError(f"{item.name} is here already; there is nothing to download.")
     listing = list_files(item, revision=revision, endpoint=endpoint)
     folder = folder_of(item)
     missing = [name for name, size in listing.sizes.items() if not _is_there(folder / name, size)]

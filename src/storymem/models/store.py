@@ -118,8 +118,8 @@ def downloaded(name: str) -> Path | None:
 def locate(name: str | Path) -> Path:
     """The folder (or file) of a model or LoRA, by the name it has in the catalogue or by its path.
 
-    A name of the catalogue comes first; a folder that is called the same is meant by ``./name``. ``tiny-random`` is
-    made if it is not there yet.
+    A name of the catalogue comes first; a folder that is called the same is meant by ``./name``. ``storyland`` comes
+    with this package; ``tiny-random`` is made if it is not there yet.
 
     Raises:
         ModelError: there is no such name or path, or it is not downloaded; says how to get it.
@@ -131,6 +131,9 @@ def locate(name: str | Path) -> Path:
         if isinstance(name, Path) or path.name != str(name):
             raise ModelError(f"{path}: there is no such folder or file; `storymem models list` shows what has a name.")
     item = entry(str(name))
+    packaged = Path(__file__).with_name("packaged") / item.name
+    if packaged.is_dir():
+        return packaged
     if item.repo is None:
         from storymem.models.tiny import tiny_random
 

@@ -13,47 +13,50 @@ _YAML = """\
 # Make the film with:                          storymem generate FILE -o FOLDER
 title: @TITLE@
 overview: >-
-  A girl walks along the sea, finds a lighthouse, and is welcomed by its keeper.
+  Milo the fox takes a walk by the sea, meets Zora the owl in the village, and both dance until night.
+
+# The words below are those that the small model `storyland` knows; large models take any.
 
 # Whoever is named here is described in every prompt that names them, behind the first mention:
-# "Mara stands" becomes "Mara (a girl with short black hair and a long red coat) stands".
+# "Milo waves" becomes "Milo (a little orange fox with a blue cap and a red scarf) waves".
 cast:
-  Mara: a girl with short black hair and a long red coat
-  Tom:
-    description: an old man with a white beard and a blue jumper
-    # Pictures of him, in the folder of this file; they become the film's first memory.
-    # references: [tom.png, tom_side.png]
+  Milo: a little orange fox with a blue cap and a red scarf
+  Zora:
+    description: a tall white owl with a green top hat and a yellow bow tie
+    # Pictures of her, in the folder of this file; they become the film's first memory.
+    # references: [zora.png, zora_side.png]
 
-# Settings for the whole film. All of them may be left out; options of the command line go before them.
+# Settings for the whole film. All of them may be left out, and then they are the model's own; options of the command
+# line go before them.
 defaults:
-  duration: 5          # seconds per shot
+  seed: 7
+  # duration: 5        # seconds per shot
   # width: 832         # pixels, multiples of 16
   # height: 480
-  # seed: 7
   # negative_prompt: blurry, text, watermark
 
 scenes:
   - title: The beach
     shots:
       # A shot may be just its prompt. It begins with a cut.
-      - Mara stands on a wide grey beach and looks out at the sea. Wide shot, soft morning light.
+      - Milo walks on the beach on a sunny morning. Wide shot.
 
       # cut: false makes a shot go on from the last frame of the one before.
-      - prompt: Mara turns and sees a white lighthouse on the cliff. Medium shot.
+      - prompt: Milo walks on the beach on a sunny morning. Wide shot. The camera follows.
         cut: false
 
-  - title: The lighthouse
+  - title: The village
     shots:
-      - prompt: Tom opens the green door of the lighthouse and smiles at Mara. Medium shot.
+      - prompt: Zora waves hello in the village at noon. The sky is clear. Medium shot.
         id: welcome        # a name that stays when shots are moved; without it, scene and number: 02-01
-        duration: 4        # other than the film's default
-        # seed: 3
+        # duration: 2      # other than the film's default
+        # seed: 3          # likewise
         # negative_prompt: crowd
 
       # Put a prompt with a colon or a # in quotes, or write it under '>-':
       - >-
-        Close-up: Mara and Tom drink tea at a round window. Behind the glass the lamp turns
-        and the sea goes dark.
+        Wide shot: Milo, on the left, dances and Zora, on the right, sings
+        in the village at night.
 """
 
 _STBENCH = """\

@@ -120,7 +120,11 @@ def _components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Ten
     mean = rows.mean(dim=0)
     values, vectors = torch.linalg.eigh(torch.cov(rows.T.double()))
     order = values.argsort(descending=True)[:count]
-    return mean, vectors[:, order].T.float(), values[order].clamp_min(1e-12).sqrt().float()
+    components = vectors[:, order].T
+    # Which way a component points is the solver's whim; a resumed run must find the same code on another machine.
+    largest = components.abs().argmax(dim=1, keepdim=True)
+    components = components * components.gather(1, largest).sign()
+    return mean, components.float(), values[order].clamp_min(1e-12).sqrt().float()
 
 
 def _fold(block: Any, features: torch.Tensor) -> torch.Tensor:

@@ -312,6 +312,10 @@ class VaeSection(Section):
             raise ValueError(f"temporal_downsample needs {len(self.dim_mult) - 1} entries, one less than dim_mult")
         if sum(self.temporal_downsample) != 2:
             raise ValueError("temporal_downsample must have two steps: four frames make a latent one")
+        if self.freeze_encoder and self.init == "random" and self.start is None:
+            raise ValueError(
+                "freeze_encoder keeps a code that is there: set init to linear, or start to a VAE's folder"
+            )
         return self
 
     @property
