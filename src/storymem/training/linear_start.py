@@ -58,7 +58,7 @@ def start_linear(vae: AutoencoderKLWan, pictures: torch.Tensor) -> None:
     features = F.pixel_unshuffle(pictures, patch) if patch > 1 else pictures
     if patch > 1:
         # diffusers' patchify orders channels as (colour, column, row), pixel_unshuffle as (colour, row, column).
-        blocks = features.unflatten(1, (3, patch, patch)).transpose(2, 3)
+        blocks = features.view(-1, 3, patch, patch, *features.shape[2:]).transpose(2, 3)
         features = blocks.flatten(1, 3)
     for block in encoder.down_blocks:
         if type(block).__name__ == "WanResample":
@@ -136,7 +136,7 @@ def _fold(block: Any, features: torch.Tensor) -> torch.Tensor:
     mean, components, _ = _components(rows, count)
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
-    conv.weight[:count, :used, :2, :2] = components.unflatten(1, (used, 2, 2))
+    conv.weight[:count, :used, :2, :2] = components.view(-1, used, 2, 2)
     conv.bias[:count] = -components @ mean
     if block.mode == "downsample3d":
         _identity(block.time_conv, width)

@@ -69,7 +69,7 @@ class MuonWithAdamW(torch.optim.AdamW):
         self.momentum = momentum
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both; a closure is not taken."""
         assert closure is None
         for group in self.param_groups:

@@ -77,8 +77,8 @@ def _new_vae(stage: VaeStage, store: GroupStore[torch.Tensor]) -> AutoencoderKLW
     """The VAE a run begins with."""
     vae = build_vae(stage.vae)
     if stage.vae.start is not None:
-        before = load_components(None, vae=stage.vae.start, only=["vae"]).vae
-        load_weights(vae, cast(Any, before), stage.vae.start)
+        before = cast(Any, load_components(None, vae=stage.vae.start, only=["vae"]).vae)
+        load_weights(vae, before, stage.vae.start)
         vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
     elif stage.vae.init == "linear":
         clips = [clip for index in store.window(0) for clip in store.clips(index)]
