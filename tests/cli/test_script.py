@@ -94,7 +94,7 @@ def test_new_writes_film_yaml_here_and_overwrites_nothing(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert script("new").exit_code == 0
     story = load_story(tmp_path / "film.yaml")
-    assert [character.name for character in story.cast] == ["Mara", "Tom"]
+    assert [character.name for character in story.cast] == ["Milo", "Zora"]
     assert [shot.cut for shot in story.shots] == [True, False, True, True]
     (tmp_path / "film.yaml").write_text("mine", encoding="utf-8")
     result = script("new")
