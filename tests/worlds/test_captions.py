@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
-from storymem.worlds.storyland.captions import STYLES, caption, describe, told_attributes, vocabulary
+from storymem.story import load_story, parse_story
+from storymem.story.template import new_script
+from storymem.worlds.storyland.captions import STYLES, caption, describe, strange_words, told_attributes, vocabulary
 from storymem.worlds.storyland.heroes import (
     ACCESSORIES,
     ATTRIBUTES,
@@ -131,3 +134,21 @@ def test_every_caption_tells_shot_type_time_and_weather(style: str) -> None:
             assert told(text, spec, "time"), text
         if spec.place.kind not in ("kitchen", "library", "bedroom", "castle", "cave"):
             assert told(text, spec, "weather"), text
+
+
+def test_words_that_no_caption_has_are_found() -> None:
+    assert strange_words(caption(sample_shot(seed), "full") for seed in range(50)) == []
+    assert strange_words(["The Quokka waves.", "A fox-trot! The quokka sits, naively."]) == [
+        "quokka",
+        "fox-trot",
+        "naively",
+    ]
+    many = strange_words([" ".join(f"{a}{a}x{b}" for a in "bcd" for b in "fghjk")], most=4)
+    assert (len(many), many[-1]) == (5, "and 11 more")
+
+
+def test_what_we_write_for_the_small_model_is_in_its_words() -> None:
+    film = load_story(Path(__file__).parents[2] / "examples" / "storyland_film.yaml")
+    template = parse_story(new_script("A film"), "film.yaml", None)
+    for story in (film, template):
+        assert strange_words(shot.prompt for shot in story.shots) == []

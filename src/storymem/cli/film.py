@@ -203,11 +203,12 @@ def _generate(
     from storymem.cli.show import showing
     from storymem.film.director import Director
     from storymem.film.project import Film
+    from storymem.worlds.storyland import strange_words
 
     with showing(as_json=as_json) as show, _stopping_cleanly(show, "run the same command again to go on"):
         if resolved.note:
             show.say("note", f"{resolved.model.name}: {resolved.note}")
-        if resolved.model.name == "storyland" and (strange := _strange_words(story)):
+        if resolved.model.name == "storyland" and (strange := strange_words(shot.prompt for shot in story.shots)):
             show.say("note", f"storyland has never seen these words and guesses: {', '.join(strange)}")
         with Film.begin(
             output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
@@ -217,18 +218,6 @@ def _generate(
             _say_stale(show, film)
             if products is not None:
                 _export(film, products, show)
-
-
-def _strange_words(story: Story, most: int = 12) -> list[str]:
-    """Words of the prompts that the small model was not trained on, in the order of the film."""
-    import re
-
-    from storymem.worlds.storyland import vocabulary
-
-    known = set(vocabulary())
-    words = [word.lower() for shot in story.shots for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", shot.prompt)]
-    strange = list(dict.fromkeys(word for word in words if word not in known))
-    return strange if len(strange) <= most else [*strange[:most], f"and {len(strange) - most} more"]
 
 
 def retake(

@@ -82,7 +82,7 @@ def show(
     console.print(f"[bold]{item.name}[/]: {item.title}", highlight=False)
     pinned = row["revision"] or "pinned at the first download"
     facts = {
-        "from": f"huggingface.co/{item.repo}, revision {pinned}" if item.repo else "here",
+        "from": f"huggingface.co/{item.repo}, revision {pinned}" if item.repo else "this package",
         "licence": item.licence,
         "here": row["folder"] or ("yes" if row["installed"] else f"no: storymem models download {item.name}"),
         "goes on": item.base,

@@ -103,8 +103,14 @@ _ENTRIES = (
         parameters={"transformer": 5.17e-3, "text_encoder": 0.421e-3, "vae": 3.27e-3},
         sampling=MappingProxyType(
             {
-                **{"num_inference_steps": 12, "shift": 3.0, "guidance_scale": 3.0, "memory_stride": 5},
-                **{"width": 112, "height": 64, "num_frames": 25, "fps": 16},
+                "num_inference_steps": 12,
+                "shift": 3.0,
+                "guidance_scale": 3.0,
+                "memory_stride": 5,
+                "width": 112,
+                "height": 64,
+                "num_frames": 25,
+                "fps": 16,
             }
         ),
         note="It knows the animals and places of Storyland and nothing else: see docs/storyland.md for what to ask it.",

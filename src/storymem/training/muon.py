@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import torch
 
+from storymem.training.networks import decay_groups
+
 __all__ = ["MuonWithAdamW", "muon_groups", "orthogonal"]
 
 _MATRICES = re.compile(r"(^|\.)(blocks|block)\.\d+\..*\.weight$")
@@ -43,16 +45,14 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def muon_groups(parameters: Mapping[str, torch.nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Optimizer groups: matrices for Muon, other weights, and vectors, which do not decay."""
-    kinds: dict[str, list[torch.nn.Parameter]] = {"muon": [], "weights": [], "vectors": []}
+    """Optimizer groups: matrices for Muon, and the rest as `decay_groups` has it."""
+    matrices: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, parameter in parameters.items():
         is_matrix = parameter.ndim == 2 and _MATRICES.search(name) and "relative_attention_bias" not in name
-        kinds["muon" if is_matrix else "weights" if parameter.ndim > 1 else "vectors"].append(parameter)
-    return [
-        {"params": some, "muon": kind == "muon", "weight_decay": 0.0 if kind == "vectors" else weight_decay}
-        for kind, some in kinds.items()
-        if some
-    ]
+        (matrices if is_matrix else rest).append(parameter)
+    groups = [{**group, "muon": False} for group in decay_groups(rest, weight_decay)]
+    return [{"params": matrices, "muon": True, "weight_decay": weight_decay}, *groups] if matrices else groups
 
 
 class MuonWithAdamW(torch.optim.AdamW):

@@ -300,7 +300,7 @@ class VaeSection(Section):
     patch_size: Literal[1, 2, 4] = 2
     """Pixels folded into channels before the first stage: 2 with three steps is 16x."""
     init: Literal["random", "linear"] = "random"
-    """Weights to begin with: random, or an encoder that computes principal components of blocks of pixels."""
+    """Weights without `start`: random, or an encoder that computes principal components of blocks of pixels."""
     freeze_encoder: bool = False
     """Train the decoder only: the code stays as it is, and transformers can be trained on it meanwhile."""
     start: Path | None = None

@@ -5,7 +5,14 @@ Everything follows from seeds. Nothing here imports PyTorch until `render` is ca
 
 from __future__ import annotations
 
-from storymem.worlds.storyland.captions import CaptionStyle, caption, describe, told_attributes, vocabulary
+from storymem.worlds.storyland.captions import (
+    CaptionStyle,
+    caption,
+    describe,
+    strange_words,
+    told_attributes,
+    vocabulary,
+)
 from storymem.worlds.storyland.heroes import ATTRIBUTES, Hero, Split, count_heroes, sample_hero, split_of
 from storymem.worlds.storyland.places import PLACES, TIMES, WEATHERS, Place
 from storymem.worlds.storyland.rendering import FPS, render
@@ -46,6 +53,7 @@ __all__ = [
     "stbench_script",
     "story_script",
     "story_truth",
+    "strange_words",
     "told_attributes",
     "vocabulary",
 ]

@@ -17,7 +17,7 @@ In the last three only memory can know the rest. Memory holds pictures and no na
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Literal
 
@@ -25,7 +25,7 @@ from storymem.worlds.storyland.heroes import ATTRIBUTES, Hero
 from storymem.worlds.storyland.places import PLACES
 from storymem.worlds.storyland.shots import Actor, ShotSpec
 
-__all__ = ["STYLES", "CaptionStyle", "caption", "describe", "told_attributes", "vocabulary"]
+__all__ = ["STYLES", "CaptionStyle", "caption", "describe", "strange_words", "told_attributes", "vocabulary"]
 
 CaptionStyle = Literal["full", "look", "brief", "name", "hero"]
 STYLES: tuple[CaptionStyle, ...] = ("full", "look", "brief", "name", "hero")
@@ -210,3 +210,11 @@ def vocabulary() -> tuple[str, ...]:
     texts += ["a an the and while with in wearing on left right sunny clear cloudy rainy snowy foggy windy"]
     texts += ["the two heroes are together the one on the hero"]
     return tuple(sorted({word.lower() for text in texts for word in re.findall(r"[A-Za-z-]+", text)}))
+
+
+def strange_words(prompts: Iterable[str], most: int = 12) -> list[str]:
+    """Words of prompts that no caption contains, each once and in order; after `most`, how many more there are."""
+    known = set(vocabulary())
+    words = (word.lower() for prompt in prompts for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", prompt))
+    strange = list(dict.fromkeys(word for word in words if word not in known))
+    return strange if len(strange) <= most else [*strange[:most], f"and {len(strange) - most} more"]
