@@ -61,9 +61,9 @@ class Noise:
         """Clips of a group."""
         return 4
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """All others."""
-        return [other for other in range(4) if other != clip]
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """One, in all others."""
+        return [[other for other in range(4) if other != clip]]
 
     def group(self, index: int) -> Sequence[Clip]:
         """A group."""

@@ -101,6 +101,27 @@ def test_batched_guidance_is_sequential_guidance(pipe: StoryMemPipeline) -> None
     assert difference(shot(pipe, sampling=batched).latents, shot(pipe).latents) < 1e-5
 
 
+def test_memory_guidance_leads_away_from_the_shot_without_memory(pipe: StoryMemPipeline) -> None:
+    """In one Euler step the result is linear in the velocity, so what it should be can be put together from outside."""
+    plain = dataclasses.replace(SMALL, num_inference_steps=1, solver="euler", guidance_scale=1.0)
+    led = dataclasses.replace(plain, memory_guidance_scale=2.5)
+    noise = torch.randn(1, 16, 2 + 2, 4, 6, generator=torch.Generator().manual_seed(7))
+    known = {"known_frames": [frame(9)]}
+    given = {"memory": [frame(1), frame(2)], "latents": noise, **known}
+    remembered = shot(pipe, sampling=plain, **given).latents
+    alone = shot(pipe, sampling=plain, latents=noise[:, :, 2:], **known).latents
+    found = shot(pipe, sampling=led, **given).latents
+    own = remembered[:, :, 2:]
+    assert difference(found[:, :, 2:], own + 1.5 * (own - alone)) < 1e-5
+    assert torch.equal(found[:, :, :2], remembered[:, :, :2])
+    assert difference(found[:, :, 2:], own) > 1e-3
+    # Beside guidance by the prompt it adds the same again; without memory there is nothing to be led by.
+    both, prompted = (shot(pipe, sampling=dataclasses.replace(s, guidance_scale=3.5), **given) for s in (led, plain))
+    added = both.latents - prompted.latents
+    assert difference(added[:, :, 2:], 1.5 * (own - alone)) < 1e-4
+    assert torch.equal(shot(pipe, sampling=led, **known).latents, shot(pipe, sampling=plain, **known).latents)
+
+
 @pytest.mark.parametrize("solver", ["unipc", "dpm++", "euler"])
 def test_every_solver_arrives(pipe: StoryMemPipeline, solver: str) -> None:
     """With many steps all solvers follow the same flow, so they must agree."""

@@ -244,6 +244,9 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         if condition is None:
             condition = self.encode_condition(sampling, memory, known_frames)
         channels = condition.channels(self.transformer.config.in_channels, device, dtype)
+        num_memory = condition.layout.num_memory
+        alone = condition.without_memory() if num_memory and sampling.memory_guidance_scale > 1 else None
+        alone_channels = None if alone is None else alone.channels(self.transformer.config.in_channels, device, dtype)
 
         # 4. Prepare the schedule
         scheduler = make_scheduler(sampling, device)
@@ -260,24 +263,28 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         latents = latents.to(device, torch.float32)
 
         # 6. Denoise
-        with (
-            use_positions([self.transformer, self.transformer_2], condition.positions),
-            self.progress_bar(total=len(timesteps)) as progress_bar,
-        ):
+        with self.progress_bar(total=len(timesteps)) as progress_bar:
             for i, t in enumerate(timesteps):
                 if self.interrupt:
                     continue
                 self._current_timestep = t
                 high_noise = boundary is None or t >= boundary
-                velocity = self._predict(
-                    self.transformer if high_noise else self.transformer_2,
+                transformer = self.transformer if high_noise else self.transformer_2
+                velocity, cond = self._predict(
+                    transformer,
                     latents.to(dtype) if channels is None else torch.cat([latents.to(dtype), channels], dim=1),
                     t,
                     prompt_embeds,
                     negative_prompt_embeds,
+                    condition.positions,
                     guidance if high_noise else guidance_2,
                     sampling.batch_cfg,
                 )
+                if alone is not None and alone_channels is not None:
+                    states = torch.cat([condition.video(latents).to(dtype), alone_channels], dim=1)
+                    own = _forward(transformer, "alone", states, t, prompt_embeds, alone.positions)
+                    led = (sampling.memory_guidance_scale - 1) * (condition.video(cond) - own)
+                    velocity = torch.cat([velocity[:, :, :num_memory], condition.video(velocity) + led], dim=2)
                 latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
                 if callback_on_step_end is not None:
                     latents = callback_on_step_end(self, i, t, {"latents": latents}).pop("latents", latents)
@@ -312,31 +319,45 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         t: torch.Tensor,
         prompt_embeds: torch.Tensor,
         negative_prompt_embeds: torch.Tensor | None,
+        positions: tuple[int, ...],
         guidance_scale: float,
         batch_cfg: bool,
-    ) -> torch.Tensor:
-        """The guided velocity ``[1, z, M + F_lat, h, w]``; both branches see the condition (arXiv 2207.12598)."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The velocity ``[1, z, M + F_lat, h, w]``, guided (arXiv 2207.12598) and as the prompt alone has it.
 
-        def forward(name: str, states: torch.Tensor, embeds: torch.Tensor) -> torch.Tensor:
-            with transformer.cache_context(name):
-                out = transformer(
-                    hidden_states=states,
-                    timestep=t.expand(states.shape[0]),
-                    encoder_hidden_states=embeds,
-                    return_dict=False,
-                )[0]
-            # Guidance and solver work in float32, whatever the transformer computes in.
-            return cast(torch.Tensor, out).float()
-
+        Both branches see the condition.
+        """
         if guidance_scale <= 1 or negative_prompt_embeds is None:
-            return forward("cond", hidden_states, prompt_embeds)
+            cond = _forward(transformer, "cond", hidden_states, t, prompt_embeds, positions)
+            return cond, cond
         if batch_cfg:
             embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
-            cond, uncond = forward("cond_uncond", hidden_states.expand(2, *hidden_states.shape[1:]), embeds).chunk(2)
+            both = hidden_states.expand(2, *hidden_states.shape[1:])
+            cond, uncond = _forward(transformer, "cond_uncond", both, t, embeds, positions).chunk(2)
         else:
-            cond = forward("cond", hidden_states, prompt_embeds)
-            uncond = forward("uncond", hidden_states, negative_prompt_embeds)
-        return uncond + guidance_scale * (cond - uncond)
+            cond = _forward(transformer, "cond", hidden_states, t, prompt_embeds, positions)
+            uncond = _forward(transformer, "uncond", hidden_states, t, negative_prompt_embeds, positions)
+        return uncond + guidance_scale * (cond - uncond), cond
+
+
+def _forward(
+    transformer: Any,
+    branch: str,
+    hidden_states: torch.Tensor,
+    t: torch.Tensor,
+    embeds: torch.Tensor,
+    positions: tuple[int, ...],
+) -> torch.Tensor:
+    """One call of a transformer; `branch` keeps what diffusers' hooks cache of each kind of call apart."""
+    with use_positions([transformer], positions), transformer.cache_context(branch):
+        out = transformer(
+            hidden_states=hidden_states,
+            timestep=t.expand(hidden_states.shape[0]),
+            encoder_hidden_states=embeds,
+            return_dict=False,
+        )[0]
+    # Guidance and solver work in float32, whatever the transformer computes in.
+    return cast(torch.Tensor, out).float()
 
 
 def _pixels(frame: Frame, sampling: SamplingConfig) -> torch.Tensor:

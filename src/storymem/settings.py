@@ -34,6 +34,8 @@ class SamplingConfig:
             None means the model's own (0.9 for Wan2.2-I2V-A14B). A model with one expert has no boundary.
         guidance_scale: classifier-free guidance of the high-noise expert; 1.0 switches guidance off.
         guidance_scale_2: the same for the low-noise expert; None means `guidance_scale`.
+        memory_guidance_scale: how far the shot is led away from what would be made of the prompt without the memory
+            (a third branch, as arXiv 2211.09800 has it for images); 1.0, the method's, switches it off.
         memory_stride: S of the negative RoPE shift: memory slot i of M sits at temporal position -(M - i) * S.
         batch_cfg: run both guidance branches as one batch of two (faster on a GPU with room) or one after the other.
     """
@@ -48,6 +50,7 @@ class SamplingConfig:
     boundary_ratio: float | None = None
     guidance_scale: float = 3.5
     guidance_scale_2: float | None = None
+    memory_guidance_scale: float = 1.0
     memory_stride: int = 5
     batch_cfg: bool = False
 
@@ -68,7 +71,7 @@ class SamplingConfig:
             raise SettingsError(f"shift is {self.shift}; it must be a number above 0.")
         if self.boundary_ratio is not None and not 0 <= self.boundary_ratio <= 1:
             raise SettingsError(f"boundary_ratio is {self.boundary_ratio}; it must be between 0 and 1.")
-        for name in ("guidance_scale", "guidance_scale_2"):
+        for name in ("guidance_scale", "guidance_scale_2", "memory_guidance_scale"):
             scale = getattr(self, name)
             if scale is not None and not 1 <= scale < inf:
                 raise SettingsError(f"{name} is {scale}; it must be a number of at least 1 (1 switches guidance off).")

@@ -172,6 +172,9 @@ def test_a_plan_can_say_how_long_a_shot_takes_before_any_was_made(checkpoint: Pa
     denoising = replace(work, vae_weights=0)
     assert denoising.operations(replace(SMALL, num_inference_steps=4), 0) == 2 * denoising.operations(SMALL, 0)
     assert work.operations(replace(SMALL, guidance_scale=1.0), 0) < whole
+    led = replace(SMALL, memory_guidance_scale=2.0)
+    assert work.operations(led, 0) == whole
+    assert work.operations(led, 3) > work.operations(SMALL, 3)
     assert work.operations(replace(SMALL, num_frames=9), 0) > 1.5 * whole
     assert maker_of(checkpoint).estimate_seconds(SMALL, 0) > 0
 

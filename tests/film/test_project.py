@@ -67,6 +67,10 @@ class TestSettings:
         whole = Recipe.sampling_of(SamplingConfig(shift=4, guidance_scale=3))
         assert json.dumps(whole) == json.dumps(Recipe.sampling_of(SamplingConfig(shift=4.0, guidance_scale=3.0)))
 
+    def test_a_setting_that_older_films_do_not_know_is_in_the_key_only_when_it_is_used(self) -> None:
+        assert "memory_guidance_scale" not in Recipe.sampling_of(SamplingConfig())
+        assert Recipe.sampling_of(SamplingConfig(memory_guidance_scale=2))["memory_guidance_scale"] == 2.0
+
     def test_speed_settings_are_no_difference(self, finished: Studio) -> None:
         finished.sample(batch_cfg=True)
         assert len(of(finished.generate(), ShotReused)) == 3
@@ -77,6 +81,7 @@ class TestSettings:
             ({"num_inference_steps": 4}, "num_inference_steps 2 (asked for: 4)"),
             ({"width": 48}, "width 32 (asked for: 48)"),
             ({"fps": 8}, "fps 16 (asked for: 8)"),
+            ({"memory_guidance_scale": 2.0}, "memory_guidance_scale 1.0 (asked for: 2.0)"),
         ],
     )
     def test_a_film_is_not_mixed_by_accident(self, finished: Studio, change: dict[str, int], says: str) -> None:

@@ -46,8 +46,8 @@ class TwoClips:
     def group(self, index: int) -> list[Clip]:
         return self.clips
 
-    def related(self, index: int, clip: int) -> list[int]:
-        return [1 - clip]
+    def subjects(self, index: int, clip: int) -> list[list[int]]:
+        return [[1 - clip]]
 
     def captions(self, count: int) -> list[str]:
         return ["clip 0", "clip 1"]

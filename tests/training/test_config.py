@@ -55,6 +55,8 @@ def test_every_mistake_is_told_in_a_line() -> None:
         (MINIMAL + "batch_size: 6\naccumulate: 4\n", "batch_size .6. must be a multiple of accumulate .4."),
         (MINIMAL + "sample: {every: 5}\n", "sample.every needs groups that are not trained on"),
         (MINIMAL + "conditioning: {first_frame: 0.7, motion_frames: 0.7}\n", "together are above 1"),
+        (MINIMAL.replace("world: storyland", "folder: f") + "loss: {focus: 2}\n", "loss.focus needs a world"),
+        (MINIMAL + "loss: {focus: 0.5}\n", "loss.focus: is 0.5; input should be greater than or equal to 1"),
         (MINIMAL.replace("memory", "vae").replace("model: base\n", "vae: {dim_mult: [1, 2]}\n"), "needs 1 entries"),
     ],
 )

@@ -56,6 +56,18 @@ def test_memory_slots_do_not_count() -> None:
     assert video_loss(velocity, target, 2).tolist() == pytest.approx([0, 3.0])
 
 
+def test_a_weight_says_which_latent_pixels_count() -> None:
+    _, clean, noise = sequence()
+    target = velocity_target(clean, noise)
+    velocity = target.clone()
+    velocity[:, :, 2, :2] += 2  # half of the first of three latent frames
+    weight = torch.ones(2, 3, 4, 6)
+    assert video_loss(velocity, target, 2, weight).tolist() == pytest.approx(video_loss(velocity, target, 2).tolist())
+    assert video_loss(velocity, target, 2).tolist() == pytest.approx([4 / 6, 4 / 6])
+    weight[1, 0, :2] = 5  # there, and a sixth of all: 5 of the 10 parts that count
+    assert video_loss(velocity, target, 2, weight).tolist() == pytest.approx([4 / 6, 2.0])
+
+
 def test_gradients_reach_the_video_slots_only() -> None:
     _, clean, noise = sequence()
     velocity = torch.zeros_like(clean, requires_grad=True)

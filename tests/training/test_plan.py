@@ -47,13 +47,30 @@ def test_memory_is_of_other_clips_and_stands_in_runs() -> None:
             assert keyframes == sorted(keyframes)
 
 
-def test_a_keyframe_of_a_related_clip_comes_first() -> None:
-    table = GroupTable((8,), (6,), 3, 0, related=lambda group, clip: [(clip + 2) % 6] if group == 8 else [])
+def test_a_clip_that_shows_the_subject_is_in_memory() -> None:
+    table = GroupTable((8,), (6,), 3, 0, subjects=lambda group, clip: [[(clip + 2) % 6]] if group == 8 else [])
     alone = {plan_memory(Random(n), table, 0, 1, 1, 0.0)[0].clip for n in range(50)}
     assert alone == {3}
     four = [{slot.clip for slot in plan_memory(Random(n), table, 0, 1, 4, 0.0)} for n in range(50)]
     assert all(3 in clips for clips in four)
     assert set().union(*four) == {0, 2, 3, 4, 5}
+
+
+def test_two_subjects_are_remembered_together_or_each_alone() -> None:
+    shows = {1: {3, 4}, 2: {4, 5}}  # clip 4 shows both
+    table = GroupTable((8,), (6,), 3, 0, subjects=lambda group, clip: [sorted(shows[1]), sorted(shows[2])])
+    one = {plan_memory(Random(n), table, 0, 0, 1, 0.0)[0].clip for n in range(50)}
+    assert one == {4}, "with room for one keyframe it shows both"
+    two = [{slot.clip for slot in plan_memory(Random(n), table, 0, 0, 2, 0.0)} for n in range(200)]
+    assert all(clips & shows[1] and clips & shows[2] for clips in two)
+    apart = sum(clips == {3, 5} for clips in two) / len(two)
+    assert 0.1 < apart < 0.6
+
+
+def test_one_of_two_subjects_is_remembered_where_no_clip_shows_both() -> None:
+    table = GroupTable((8,), (4,), 3, 0, subjects=lambda group, clip: [[1], [2]])
+    assert {plan_memory(Random(n), table, 0, 0, 1, 0.0)[0].clip for n in range(50)} == {1, 2}
+    assert {slot.clip for slot in plan_memory(Random(0), table, 0, 0, 2, 0.0)} == {1, 2}
 
 
 def test_memory_is_augmented_as_often_as_asked() -> None:

@@ -69,6 +69,22 @@ def test_the_text_encoder_learns_along(small_model: Path, tmp_path: Path) -> Non
     assert not torch.equal(first[name], second[name])
 
 
+def test_what_is_in_focus_counts_more(small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+
+    def first_loss(name: str, focus: float) -> float:
+        known = "data.options={groups: 40, clips: 3, focus: true}"
+        config = toys.stage(toys.BASE, tmp_path / name, f"vae={vae}", known, f"loss.focus={focus}", "steps=1")
+        train(config)
+        return toys.losses(tmp_path / name)[0]
+
+    plain, some, more = (first_loss(str(focus), focus) for focus in (1.0, 4.0, 1e6))
+    # From the mean over the whole picture towards that over the squares alone.
+    assert min(plain, more) < some < max(plain, more)
+    with pytest.raises(SettingsError, match="squares does not say where in its pictures its subjects are"):
+        train(toys.stage(toys.BASE, tmp_path / "unknown", f"vae={vae}", "loss.focus=4", "steps=1"))
+
+
 def test_a_base_of_two_experts(small_model: Path, tmp_path: Path) -> None:
     vae = small_model.parents[1] / "vae" / "vae"
     config = toys.stage(toys.BASE, tmp_path, f"vae={vae}", "steps=2", "transformer.experts=2")

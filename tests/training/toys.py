@@ -22,12 +22,13 @@ class Squares:
     """A group has a square of one colour on different grounds; half of the captions hide the colour."""
 
     def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
-        unknown = set(options) - {"groups", "clips"}
+        unknown = set(options) - {"groups", "clips", "focus"}
         if unknown:
             raise SettingsError(f"data.options: squares do not know {', '.join(sorted(unknown))}.")
         self.width, self.height, self.num_frames = width, height, num_frames
         self.groups = int(options.get("groups", 1000))
         self.clips = int(options.get("clips", 3))
+        self.focus = bool(options.get("focus", False))
         self.drawn: list[int] = []
 
     @property
@@ -54,11 +55,13 @@ class Squares:
             for i in range(self.num_frames):
                 left = int(np.clip(x + speed * i, 0, self.width - side))
                 frames[:, i, y : y + side, left : left + side] = torch.tensor(COLOURS[colour]).float().view(3, 1, 1)
-            out.append(Clip(frames, (f"A {colour} square at {place}.", f"The square at {place}.")))
+            captions = (f"A {colour} square at {place}.", f"The square at {place}.")
+            focus = (frames != PLACES[place]).any(dim=0).float() if self.focus else None
+            out.append(Clip(frames, captions, focus))
         return out
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        return [other for other in range(self.clips) if other != clip]
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        return [[other for other in range(self.clips) if other != clip]]
 
     def captions(self, count: int) -> Sequence[str]:
         every = [f"A {colour} square at {place}." for colour in COLOURS for place in PLACES]

@@ -121,11 +121,11 @@ def test_groups_share_heroes_and_every_clip_has_memory() -> None:
         for index, clip in enumerate(group.clips):
             assert clip.spec.place in group.places
             assert {actor.hero for actor in clip.spec.actors} <= set(group.heroes)
-            wanted = {actor.name for actor in clip.spec.actors}
-            related = group.related(index)
-            assert related, "each cast is in at least two clips"
-            assert index not in related
-            assert all(wanted <= {a.name for a in group.clips[i].spec.actors} for i in related)
+            subjects = group.subjects(index)
+            for actor, showing in zip(clip.spec.actors, subjects, strict=True):
+                names = [{a.name for a in other.spec.actors} for other in group.clips]
+                assert set(showing) == {i for i, some in enumerate(names) if actor.name in some} - {index}
+            assert set.intersection(*map(set, subjects)), "each cast is in at least two clips"
             if len(group.heroes) == 2:
                 assert clip.style in ("full", "look", "brief")
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
+from torch.nn.functional import max_pool2d
 
-from storymem.worlds.storyland import Actor, Hero, Place, ShotSpec, ground_truth, sample_shot
+from storymem.worlds.storyland import Actor, Hero, Place, ShotSpec, ground_truth, render, sample_shot
+from storymem.worlds.storyland.truth import hero_masks
 
 HERO = Hero("owl", "tall", "purple", "spotted", "crown", "yellow", None, None, "bag", "red")
 
@@ -54,6 +58,29 @@ def test_the_truth_of_any_shot_is_json_and_its_boxes_lie_in_the_picture() -> Non
             for box in filter(None, hero["boxes"] + hero["head_boxes"]):
                 assert 0 <= box[0] < box[2] <= 112
                 assert 0 <= box[1] < box[3] <= 64
+
+
+def test_masks_cover_heroes_and_little_else() -> None:
+    """A picture changes inside the mask, and nowhere else, when a hero puts on other colours."""
+    for seed in range(12):
+        spec = sample_shot(seed)
+        other = tuple(replace(actor, hero=replace(actor.hero, colour=_other(actor.hero))) for actor in spec.actors)
+        pictures = render([spec, replace(spec, actors=other)], 3, 64, 112)
+        changed = (pictures[0] - pictures[1]).abs().amax(0).numpy() > 1e-3  # [F, H, W]
+        masks = hero_masks(spec, 3, 64, 112)
+        assert masks.shape == (3, 64, 112)
+        assert masks.min() >= 0
+        assert masks.max() <= 1
+        assert changed.any()
+        near = max_pool2d(torch.from_numpy(masks), 5, stride=1, padding=2).numpy()  # sprites are drawn with soft edges
+        assert not (changed & (near == 0)).any()
+        for hero in ground_truth(spec, 3, 64, 112)["heroes"]:
+            x0, y0, x1, y1 = (round(edge) for edge in hero["boxes"][1])
+            assert masks[1, y0 + 1 : y1 - 1, x0 + 1 : x1 - 1].min() == 1
+
+
+def _other(hero: Hero) -> str:
+    return next(c for c in ("red", "blue", "green", "yellow", "pink") if c not in hero.attributes().values())
 
 
 def test_heads_are_in_the_picture_in_nearly_every_shot() -> None:

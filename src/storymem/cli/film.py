@@ -88,6 +88,9 @@ def generate(
     memory_stride: Annotated[
         int | None, typer.Option(help="S of the negative RoPE shift.", rich_help_panel=MEMORY)
     ] = None,
+    memory_guidance: Annotated[
+        float | None, typer.Option(help="How strongly memory leads a shot; 1 is the method's.", rich_help_panel=MEMORY)
+    ] = None,
     memory_size: Annotated[
         int | None, typer.Option(help="Keyframes in the bank at most; 0: no memory.", rich_help_panel=MEMORY)
     ] = None,
@@ -164,6 +167,7 @@ def generate(
             "boundary_ratio": boundary,
             "solver": None if solver is None else solver.value,
             "memory_stride": memory_stride,
+            "memory_guidance_scale": memory_guidance,
             "batch_cfg": batch_cfg or None,
         },
         memory={

@@ -60,6 +60,8 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds
     guidance = f"guidance {sampling.guidance_scale:g}"
     if sampling.guidance_scale_2 is not None and sampling.guidance_scale_2 != sampling.guidance_scale:
         guidance += f" and {sampling.guidance_scale_2:g}"
+    if sampling.memory_guidance_scale > 1:
+        guidance += f", of the memory {sampling.memory_guidance_scale:g}"
     for line in (
         f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, {sampling.num_inference_steps} steps of "
         f"{sampling.solver}, shift {sampling.shift:g}, {guidance}, film seed {manifest.settings.seed}",

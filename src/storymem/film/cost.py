@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -54,10 +54,15 @@ class Work:
         """
         layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, num_memory=num_memory)
         tokens = layout.num_tokens()
-        forward = 2.0 * self.weights * tokens + 4.0 * tokens**2 * self.width * self.layers
         branches = 2 if sampling.guidance_scale > 1 or (sampling.guidance_scale_2 or 1) > 1 else 1
+        step = branches * self._forward(tokens)
+        if num_memory and sampling.memory_guidance_scale > 1:
+            step += self._forward(replace(layout, num_memory=0).num_tokens())
         pixels = sampling.num_frames * sampling.width * sampling.height
-        return forward * branches * sampling.num_inference_steps + _DECODE * self.vae_weights * pixels
+        return step * sampling.num_inference_steps + _DECODE * self.vae_weights * pixels
+
+    def _forward(self, tokens: int) -> float:
+        return 2.0 * self.weights * tokens + 4.0 * tokens**2 * self.width * self.layers
 
 
 def work_of(choice: ModelChoice) -> Work:

@@ -264,7 +264,7 @@ class Manifest:
 
 
 def _flat(settings: FilmSettings, tools: ToolFacts) -> dict[str, object]:
-    sampling = Recipe.sampling_of(settings.sampling)
+    sampling = Recipe.sampling_of(settings.sampling, whole=True)
     memory = {f"memory {entry.name}": getattr(settings.memory, entry.name) for entry in fields(settings.memory)}
     # Encoder and scorer are compared by what they are, not by the name they were asked for by.
     for name in ("memory encoder", "memory scorer", "memory quality_threshold"):

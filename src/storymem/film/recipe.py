@@ -11,9 +11,10 @@ from storymem.settings import MemoryConfig, SamplingConfig
 
 __all__ = ["Recipe"]
 
-# How a shot is computed, not what it is: changing it must not make a film stale. (A setting that is new in a later
-# version must likewise stay out of the key while it has its default, or every older film would be stale.)
+# How a shot is computed, not what it is: changing it must not make a film stale.
 _NOT_IN_KEY = {"batch_cfg"}
+# Settings that older films do not know stay out of the key while they have their default, or those would all be stale.
+_NEW: Mapping[str, object] = {"memory_guidance_scale": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,18 @@ class Recipe:
         return digest_of(asdict(self))
 
     @staticmethod
-    def sampling_of(config: SamplingConfig) -> dict[str, int | float | str | None]:
-        """The part of the settings that belongs to a key."""
-        return {name: value for name, value in _plain(config).items() if name not in _NOT_IN_KEY}
+    def sampling_of(config: SamplingConfig, *, whole: bool = False) -> dict[str, int | float | str | None]:
+        """The part of the settings that belongs to a key.
+
+        Args:
+            config: the settings.
+            whole: also those that are left out of a key while they have their default.
+        """
+        return {
+            name: value
+            for name, value in _plain(config).items()
+            if name not in _NOT_IN_KEY and (whole or name not in _NEW or value != _NEW[name])
+        }
 
     @staticmethod
     def choosing_of(

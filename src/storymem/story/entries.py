@@ -161,6 +161,9 @@ class DefaultsEntry(Form):
     guidance_scale_2: Annotated[float, Field(ge=1, le=100)] | None = Field(
         default=None, description="Guidance of the low-noise expert.", examples=[3.5]
     )
+    memory_guidance_scale: Annotated[float, Field(ge=1, le=100)] | None = Field(
+        default=None, description="How strongly memory leads a shot; 1 is the method's.", examples=[1.5]
+    )
     memory_stride: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Distance in time, in latent frames, between memory keyframes.", examples=[5]
     )

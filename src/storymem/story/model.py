@@ -99,6 +99,7 @@ class FilmDefaults:
     boundary_ratio: float | None = None
     guidance_scale: float | None = None
     guidance_scale_2: float | None = None
+    memory_guidance_scale: float | None = None
     memory_stride: int | None = None
     seed: int | None = None
     negative_prompt: str | None = None

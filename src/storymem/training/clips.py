@@ -21,10 +21,12 @@ class Clip:
     Attributes:
         frames: ``[3, F, H, W]`` float32 in [-1, 1], on any device.
         captions: texts that describe it, one of which is drawn whenever the clip is trained on; at least one.
+        focus: ``[F, H, W]`` in [0, 1], 1 where the picture shows what it is about, such as a hero; None: not known.
     """
 
     frames: torch.Tensor
     captions: tuple[str, ...]
+    focus: torch.Tensor | None = None
 
 
 class ClipSource(Protocol):
@@ -46,8 +48,11 @@ class ClipSource(Protocol):
     def group(self, index: int) -> Sequence[Clip]:
         """The clips of one group, all of the size and length that was asked for; at least two for memory training."""
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """The other clips of a group that show all that this one shows; its memory has a frame of one of them first."""
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """For each subject of a clip, such as a hero, the other clips of its group that show it too.
+
+        Memory has a frame of each subject if it has room for as many.
+        """
 
     def captions(self, count: int) -> Sequence[str]:
         """At least `count` typical captions if there are so many, without drawing anything: for the tokenizer."""

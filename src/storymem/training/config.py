@@ -13,6 +13,7 @@ from storymem.training.sections import (
     ConditioningSection,
     DataSection,
     EmaSection,
+    FlowLossSection,
     LoraSection,
     NoiseSection,
     NotNegative,
@@ -85,6 +86,7 @@ class VaeStage(_Stage):
 class _DenoisingStage(_Stage):
     conditioning: ConditioningSection
     noise: NoiseSection = NoiseSection()
+    loss: FlowLossSection = FlowLossSection()
     validation: ValidationSection = ValidationSection()
     expert: Literal["both", "high", "low"] = "both"
     """Which experts of a model with two are trained; both means one after the other, so only one is in memory."""
@@ -94,6 +96,8 @@ class _DenoisingStage(_Stage):
         for name, every in (("validation", self.validation.every), ("sample", self.sample.every)):
             if every and not self.data.held_out:
                 raise ValueError(f"{name}.every needs groups that are not trained on: set data.held_out")
+        if self.loss.focus > 1 and self.data.folder is not None:
+            raise ValueError("loss.focus needs a world: of footage it is not known where its subjects are")
         return self
 
 

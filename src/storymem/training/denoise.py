@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from storymem.conditioning.condition import ShotCondition, build_condition
 from storymem.conditioning.layout import VideoLayout
+from storymem.errors import SettingsError
 from storymem.training.objective import (
     NUM_TRAIN_TIMESTEPS,
     add_noise,
@@ -212,7 +213,19 @@ class DenoisingTask:
         text, mask = self._text(batch.prompts)
         velocity = module(states, t * NUM_TRAIN_TIMESTEPS, text, mask, conditions[0].positions)
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
-        return video_loss(velocity, velocity_target(clean, noise), num_memory)
+        return video_loss(velocity, velocity_target(clean, noise), num_memory, self._weight(batch))
+
+    def _weight(self, batch: TrainingBatch) -> torch.Tensor | None:
+        """How much each latent pixel counts: `loss.focus` times more where the clip shows what it is about."""
+        focus = self.stage.loss.focus
+        if focus == 1:
+            return None
+        if batch.focus is None:
+            raise SettingsError(
+                f"loss.focus is {focus:g}, but {self.stage.data.world} does not say where in its pictures its subjects "
+                "are: leave loss.focus out."
+            )
+        return 1 + (focus - 1) * batch.focus
 
     def _text(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
         if self._prompts is not None:
@@ -258,9 +271,7 @@ class DenoisingTask:
             wrong = self.store.gather(BatchPlan(count, tuple(pair[1] for pair in some)), self.accelerator.device)
             memories = {"right": right.memory, "none": None, "wrong": wrong.memory}
             for level, kind in sums:
-                batch = TrainingBatch(
-                    right.latents, memories[kind], right.known, right.prompts, right.u, right.noise_seeds
-                )
+                batch = replace(right, memory=memories[kind])
                 sums[level, kind] += self.errors(module, batch, torch.full((len(some),), level)).tolist()
         return {
             f"validation/{level:g}/{kind}": float(torch.tensor(values).mean()) for (level, kind), values in sums.items()

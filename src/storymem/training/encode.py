@@ -28,6 +28,7 @@ __all__ = [
     "GroupLoader",
     "ResidentClip",
     "SourceLoader",
+    "latent_focus",
     "weights_digest",
 ]
 
@@ -49,6 +50,10 @@ class EncodedClip(Protocol):
     def captions(self) -> tuple[str, ...]:
         """Texts that describe it."""
 
+    @property
+    def focus(self) -> torch.Tensor | None:
+        """``[F_lat, h, w]`` in [0, 1]: how much of its subjects each latent pixel has; None: not known."""
+
     def known(self, count: int) -> torch.Tensor:
         """``[z, F_lat, h, w]``: its first `count` frames followed by zeros, encoded."""
 
@@ -61,6 +66,7 @@ class ResidentClip:
     conditions: Mapping[int, torch.Tensor]
     keyframes: torch.Tensor
     captions: tuple[str, ...]
+    focus: torch.Tensor | None = None
 
     def known(self, count: int) -> torch.Tensor:
         """See `EncodedClip`."""
@@ -90,8 +96,8 @@ class GroupLoader(Protocol):
     def size(self, index: int) -> int:
         """Clips of a group."""
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `ClipSource.related`."""
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `ClipSource.subjects`."""
 
     def load(self, index: int) -> tuple[EncodedClip, ...]:
         """The clips of a group."""
@@ -152,9 +158,9 @@ class SourceLoader:
         """See `GroupLoader.size`."""
         return self.source.size(index)
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `GroupLoader.related`."""
-        return self.source.related(index, clip)
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `GroupLoader.subjects`."""
+        return self.source.subjects(index, clip)
 
     def load(self, index: int) -> tuple[ResidentClip, ...]:
         """See `GroupLoader.load`."""
@@ -172,9 +178,17 @@ class SourceLoader:
         keyframes = self._encode(pictures[:, :, None])[:, :, 0]
         keyframes = keyframes.view(len(clips), self.keyframes, 1 + self.variants, *keyframes.shape[1:])
         return tuple(
-            ResidentClip(latents[n], {k: part[n] for k, part in known.items()}, keyframes[n], clip.captions)
+            ResidentClip(
+                latents[n], {k: part[n] for k, part in known.items()}, keyframes[n], clip.captions, self._focus(clip)
+            )
             for n, clip in enumerate(clips)
         )
+
+    def _focus(self, clip: Clip) -> torch.Tensor | None:
+        if clip.focus is None:
+            return None
+        focus = latent_focus(clip.focus, self.codec.temporal_factor, self.codec.spatial_factor)
+        return focus.to(self.device, self.dtype)
 
     def _keyframes(self, clip: Clip, index: int, number: int) -> list[torch.Tensor]:
         """K frames of a clip in order, each clean and in V versions."""
@@ -230,9 +244,9 @@ class CachedLoader:
         """See `GroupLoader.size`."""
         return self.loader.size(index)
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `GroupLoader.related`."""
-        return self.loader.related(index, clip)
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `GroupLoader.subjects`."""
+        return self.loader.subjects(index, clip)
 
     def is_cached(self, index: int) -> bool:
         """Whether the files of a group are there."""
@@ -288,7 +302,9 @@ class FiledTensors:
 
 
 class FiledClip:
-    """An `EncodedClip` whose tensors lie in a file until they are looked at."""
+    """An `EncodedClip` whose tensors lie in a file until they are looked at; of footage no focus is known."""
+
+    focus = None
 
     def __init__(self, tensors: FiledTensors, captions: tuple[str, ...]) -> None:
         self.captions = captions
@@ -307,6 +323,16 @@ class FiledClip:
     def known(self, count: int) -> torch.Tensor:
         """See `EncodedClip`."""
         return self._tensors[f"known_{count}"]
+
+
+def latent_focus(focus: torch.Tensor, temporal_factor: int, spatial_factor: int) -> torch.Tensor:
+    """Focus of pixels ``[F, H, W]`` as that of latent pixels ``[F_lat, h, w]``.
+
+    In space the mean, in time the largest of the frames that go into a latent one, so that nothing that moves is lost.
+    """
+    covered = torch.nn.functional.avg_pool2d(focus[:, None], spatial_factor)[:, 0]
+    rest = covered[1:].unflatten(0, (-1, temporal_factor)).amax(dim=1) if len(covered) > 1 else covered[1:]
+    return torch.cat([covered[:1], rest])
 
 
 def weights_digest(module: torch.nn.Module) -> str:

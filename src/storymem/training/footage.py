@@ -177,9 +177,9 @@ class FootageSource:
         """See `ClipSource.group`."""
         return [Clip(self._frames(clip), clip.captions) for clip in self.groups[index]]
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `ClipSource.related`; of footage it is not known who is in a clip, so all others are."""
-        return [other for other in range(self.size(index)) if other != clip]
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `ClipSource.subjects`; who is in a clip is not known, so a group is taken to have one subject."""
+        return [[other for other in range(self.size(index)) if other != clip]]
 
     def captions(self, count: int) -> Sequence[str]:
         """See `ClipSource.captions`."""

@@ -97,7 +97,19 @@ def transformer_input(
     return torch.cat([noisy.to(dtype), torch.cat(channels)], dim=1)
 
 
-def video_loss(velocity: torch.Tensor, target: torch.Tensor, num_memory: int) -> torch.Tensor:
-    """Mean squared error of the clip's own latents, per sample ``[B]``, in float32; memory slots do not count."""
+def video_loss(
+    velocity: torch.Tensor, target: torch.Tensor, num_memory: int, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean squared error of the clip's own latents, per sample ``[B]``, in float32; memory slots do not count.
+
+    Args:
+        velocity: what the transformer said, ``[B, z, M + F_lat, h, w]``.
+        target: what it should have said.
+        num_memory: M.
+        weight: of each latent pixel, ``[B, F_lat, h, w]``, above 0; the mean is weighed by it. None: all are alike.
+    """
     error = velocity[:, :, num_memory:].float() - target[:, :, num_memory:].float()
-    return error.square().flatten(1).mean(dim=1)
+    squares = error.square().mean(dim=1)  # [B, F_lat, h, w]
+    if weight is None:
+        return squares.flatten(1).mean(dim=1)
+    return (squares * weight).flatten(1).sum(dim=1) / weight.flatten(1).sum(dim=1)

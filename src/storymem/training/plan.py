@@ -71,14 +71,14 @@ class GroupTable:
         sizes: clips of each.
         keyframes: keyframes of each clip.
         variants: augmented versions of each keyframe, beside the clean one.
-        related: (number of a group, clip) → its other clips that show all that this one shows; None: all others do.
+        subjects: (number of a group, clip) → for each of its subjects the other clips that show it; None: not known.
     """
 
     groups: Sequence[int]
     sizes: Sequence[int]
     keyframes: int
     variants: int
-    related: Callable[[int, int], Sequence[int]] | None = None
+    subjects: Callable[[int, int], Sequence[Sequence[int]]] | None = None
 
     def with_memory(self, num_memory: int) -> list[int]:
         """Positions of the groups whose other clips have enough keyframes.
@@ -99,17 +99,19 @@ class GroupTable:
 def plan_memory(
     rng: Random, table: GroupTable, position: int, clip: int, num_memory: int, augment: float
 ) -> tuple[MemorySlot, ...]:
-    """Random keyframes of a group's other clips; the first one chosen shows what the clip shows, if any does.
+    """Random keyframes of a group's other clips, among them one of each subject of the clip, if there is room.
 
+    With two heroes a film's memory may show both in one keyframe or each in one of its own, so both are drawn here.
     As in a film's bank, clips stand in a random order and the frames of one clip stand together, 1 to 3 of them, oldest
     first; only when every clip has given so many does one give more.
     """
     size = table.sizes[position]
-    related = set() if table.related is None else set(table.related(table.groups[position], clip))
+    subjects = () if table.subjects is None else table.subjects(table.groups[position], clip)
     others = [other for other in range(size) if other != clip]
     rng.shuffle(others)
-    first = next((other for other in others if other in related), None)
-    order = others if first is None else [first, *(other for other in others if other != first)]
+    leads = _leads(rng, others, subjects, num_memory)
+    order = [*leads, *(other for other in others if other not in leads)]
+    waiting = len(leads)  # leads that have given nothing yet
     keyframes = range(table.keyframes)
     left: dict[int, list[int]] = {}
     chosen: dict[int, list[int]] = {other: [] for other in others}
@@ -120,7 +122,8 @@ def plan_memory(
                 break
             if other not in left:
                 left[other] = rng.sample(keyframes, table.keyframes)
-            count = min(rng.randint(1, _RUN), missing, len(left[other]))
+            waiting = max(0, waiting - 1)
+            count = min(rng.randint(1, _RUN), missing - waiting, len(left[other]))
             chosen[other] += [left[other].pop() for _ in range(count)]
             missing -= count
     slots = []
@@ -129,6 +132,19 @@ def plan_memory(
             damaged = table.variants > 0 and rng.random() < augment
             slots.append(MemorySlot(other, keyframe, rng.randint(1, table.variants) if damaged else 0))
     return tuple(slots)
+
+
+def _leads(rng: Random, others: Sequence[int], subjects: Sequence[Sequence[int]], room: int) -> list[int]:
+    """Clips that show the subjects together; with less room than subjects one that shows all, else one of the first."""
+    wanted = [set(clips) for clips in subjects]
+    rng.shuffle(wanted)
+    if room < len(wanted):
+        wanted = [set.intersection(*wanted) or wanted[0]]
+    leads: list[int] = []
+    for clips in wanted:
+        if clips.isdisjoint(leads):
+            leads += [other for other in others if other in clips][:1]
+    return leads
 
 
 def plan_batch(

@@ -13,6 +13,7 @@ __all__ = [
     "ConditioningSection",
     "DataSection",
     "EmaSection",
+    "FlowLossSection",
     "LoraSection",
     "NoiseSection",
     "NotNegative",
@@ -322,6 +323,13 @@ class VaeSection(Section):
     def spatial_factor(self) -> int:
         """Pixels per latent pixel, in each direction."""
         return int(self.patch_size * 2 ** (len(self.dim_mult) - 1))
+
+
+class FlowLossSection(Section):
+    """What in a clip counts how much."""
+
+    focus: Annotated[float, Field(ge=1)] = 1.0
+    """How many times more an error counts where a clip shows its subjects (a world's heroes); 1 is the method's."""
 
 
 class VaeLossSection(Section):

@@ -36,6 +36,7 @@ class TrainingBatch:
         prompts: B texts; empty where the prompt is dropped.
         u: B numbers in (0, 1) behind the noise levels.
         noise_seeds: B seeds.
+        focus: ``[B, F_lat, h, w]`` in [0, 1], what the clips are about; None if the source does not know.
     """
 
     latents: torch.Tensor
@@ -44,6 +45,7 @@ class TrainingBatch:
     prompts: tuple[str, ...]
     u: tuple[float, ...]
     noise_seeds: tuple[int, ...]
+    focus: torch.Tensor | None = None
 
 
 class Groups(Protocol[T_co]):
@@ -55,8 +57,8 @@ class Groups(Protocol[T_co]):
     def size(self, index: int) -> int:
         """Clips of a group."""
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `ClipSource.related`."""
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `ClipSource.subjects`."""
 
     def load(self, index: int) -> tuple[T_co, ...]:
         """The clips of a group."""
@@ -110,7 +112,7 @@ class GroupStore(Generic[T]):
     def table_of(self, groups: Sequence[int]) -> GroupTable:
         """A table of these groups."""
         sizes = [self.loader.size(index) for index in groups]
-        return GroupTable(groups, sizes, self.config.keyframes_per_clip, self.config.variants, self.loader.related)
+        return GroupTable(groups, sizes, self.config.keyframes_per_clip, self.config.variants, self.loader.subjects)
 
     def prepare(self, step: int) -> None:
         """Bring the window into memory, and forget what has left it."""
@@ -145,12 +147,14 @@ class ClipStore(GroupStore[EncodedClip]):
 
     def gather(self, plan: BatchPlan, device: torch.device | str) -> TrainingBatch:
         """The tensors of a plan, float32, on `device`."""
-        latents, memories, prompts = [], [], []
+        latents, memories, prompts, focuses = [], [], [], []
         known: dict[int, list[torch.Tensor]] = {}
         for sample in plan.samples:
             clips = self.clips(sample.group)
             clip = clips[sample.clip]
             latents.append(clip.latents)
+            if clip.focus is not None:
+                focuses.append(clip.focus)
             memories += [clips[slot.clip].keyframes[slot.keyframe, slot.variant] for slot in sample.memory]
             condition = clip.known(sample.num_known) if sample.num_known else self.loader.blank
             known.setdefault(sample.num_known, []).append(condition)
@@ -167,6 +171,7 @@ class ClipStore(GroupStore[EncodedClip]):
             prompts=tuple(prompts),
             u=tuple(sample.u for sample in plan.samples),
             noise_seeds=tuple(sample.noise_seed for sample in plan.samples),
+            focus=_stack(focuses, device) if len(focuses) == len(latents) else None,
         )
 
 

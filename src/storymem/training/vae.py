@@ -43,9 +43,9 @@ class PixelLoader:
         """See `Groups.size`."""
         return self.source.size(index)
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `Groups.related`."""
-        return self.source.related(index, clip)
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `Groups.subjects`."""
+        return self.source.subjects(index, clip)
 
     def load(self, index: int) -> tuple[torch.Tensor, ...]:
         """See `Groups.load`."""

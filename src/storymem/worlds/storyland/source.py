@@ -67,7 +67,7 @@ class StorylandSource:
             known = ", ".join(StorylandOptions.model_fields)
             raise SettingsError(f"data.options.{name}: {problem['msg']} (storyland knows {known}).") from None
         # Asked for with every sample, while groups are drawn once: who is in which clip is remembered.
-        self._related: OrderedDict[int, tuple[tuple[int, ...], ...]] = OrderedDict()
+        self._subjects: OrderedDict[int, tuple[tuple[tuple[int, ...], ...], ...]] = OrderedDict()
 
     @property
     def identity(self) -> str:
@@ -81,18 +81,21 @@ class StorylandSource:
         """See `ClipSource.size`."""
         return self.options.clips
 
-    def related(self, index: int, clip: int) -> Sequence[int]:
-        """See `ClipSource.related`: the clips that show every hero of this one."""
-        if index not in self._related:
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """See `ClipSource.subjects`: the heroes."""
+        if index not in self._subjects:
             group = self._group(index)
-            self._related[index] = tuple(group.related(number) for number in range(len(group.clips)))
-            while len(self._related) > _REMEMBERED:
-                self._related.popitem(last=False)
-        return self._related[index][clip]
+            self._subjects[index] = tuple(group.subjects(number) for number in range(len(group.clips)))
+            while len(self._subjects) > _REMEMBERED:
+                self._subjects.popitem(last=False)
+        return self._subjects[index][clip]
 
     def group(self, index: int) -> Sequence[Clip]:
         """See `ClipSource.group`."""
+        import torch
+
         from storymem.training.clips import Clip
+        from storymem.worlds.storyland.truth import hero_masks
 
         clips = self._group(index).clips
         pixels = render(
@@ -102,6 +105,7 @@ class StorylandSource:
             Clip(
                 frames,
                 (clip.caption, *(caption(clip.spec, clip.style, seed=n) for n in range(1, self.options.phrasings))),
+                torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
             )
             for frames, clip in zip(pixels, clips, strict=True)
         ]

@@ -31,7 +31,7 @@ class Group:
     Attributes:
         heroes, names: one or two, of different species and colours.
         places: of which each clip has one.
-        clips: in no order; any may be the target and those that show its heroes its memory.
+        clips: in no order; any may be the target, and others its memory.
     """
 
     heroes: tuple[Hero, ...]
@@ -39,13 +39,15 @@ class Group:
     places: tuple[Place, ...]
     clips: tuple[Clip, ...]
 
-    def related(self, index: int) -> tuple[int, ...]:
-        """The other clips that show every hero of clip `index`."""
-        wanted = {actor.name for actor in self.clips[index].spec.actors}
+    def subjects(self, index: int) -> tuple[tuple[int, ...], ...]:
+        """For each hero of clip `index`, from left to right, the other clips that show that hero."""
         return tuple(
-            i
-            for i, clip in enumerate(self.clips)
-            if i != index and wanted <= {actor.name for actor in clip.spec.actors}
+            tuple(
+                i
+                for i, clip in enumerate(self.clips)
+                if i != index and actor.name in {other.name for other in clip.spec.actors}
+            )
+            for actor in self.clips[index].spec.actors
         )
 
 

@@ -14,7 +14,7 @@ from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.scene import Scene, build_scene
 from storymem.worlds.storyland.shots import ShotSpec
 
-__all__ = ["ground_truth"]
+__all__ = ["ground_truth", "hero_masks"]
 
 Array = NDArray[np.float64]
 
@@ -76,6 +76,23 @@ def ground_truth(
         "camera": spec.camera,
         "heroes": heroes,
     }
+
+
+def hero_masks(spec: ShotSpec, num_frames: int, height: int, width: int, *, fps: float = FPS) -> NDArray[np.float32]:
+    """Where heroes and what they wear and hold are: [F, H, W], 1 inside the boxes around them, 0 elsewhere.
+
+    At edges of a box a pixel has the share that is covered.
+    """
+    scene = build_scene(spec, num_frames, height, width, fps)
+    masks = np.zeros((num_frames, height, width), dtype=np.float32)
+    for index in range(len(spec.actors)):
+        whole = _union(list(_boxes(scene, index, num_frames).values()))
+        x0, y0, x1, y1 = (edge[:, None] for edge in np.nan_to_num(whole).T)  # nothing is shown: no width, no height
+        across, down = np.arange(width), np.arange(height)
+        columns = np.clip(np.minimum(x1, across + 1) - np.maximum(x0, across), 0, 1)  # [F, W]
+        rows = np.clip(np.minimum(y1, down + 1) - np.maximum(y0, down), 0, 1)  # [F, H]
+        np.maximum(masks, (rows[:, :, None] * columns[:, None, :]).astype(np.float32), out=masks)
+    return masks
 
 
 def _boxes(scene: Scene, actor: int, num_frames: int) -> dict[str, Array]:
