@@ -49,17 +49,18 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
                "--frames", "5", "--folder", str(tmp_path / "films")]  # fmt: skip
     report = measured(tmp_path / "a.json", *options)
     systems = report["systems"]
-    assert set(systems) == {"oracle", "memory", "none", "first-frame", "no-sink", "stride-1", "size-1", "size-3",
-                            "size-3-recent"}  # fmt: skip
+    assert set(systems) == {"oracle", "memory", "guided", "none", "first-frame", "no-sink", "stride-1", "size-1",
+                            "size-3", "size-3-recent"}  # fmt: skip
     for name, system in systems.items():
         assert (system["figures"]["place"]["n"], system["figures"]["place"]["stories"]) == (6, 2), name
     assert systems["memory"]["figures"]["identity"]["share"] < 0.5
     cold = report["cold_start"]
     assert cold["seconds"] > 0
     assert 0.1 < cold["peak_gb"] < 5
-    assert {aim["what"] for aim in report["aims"]} >= {"identity", "prompt", "seconds of the film"}
+    aimed = {aim["what"] for aim in report["aims"]}
+    assert aimed >= {"identity, system memory", "prompt, system guided", "seconds of the film"}
     takes = {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")}
-    assert len(takes) == 8 * 2 * 3
+    assert len(takes) == 9 * 2 * 3
     again = measured(tmp_path / "b.json", *options, "--no-timing")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")} == takes
     assert again["systems"]["memory"]["figures"] == systems["memory"]["figures"]

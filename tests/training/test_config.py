@@ -56,6 +56,10 @@ def test_every_mistake_is_told_in_a_line() -> None:
         (MINIMAL + "sample: {every: 5}\n", "sample.every needs groups that are not trained on"),
         (MINIMAL + "conditioning: {first_frame: 0.7, motion_frames: 0.7}\n", "together are above 1"),
         (MINIMAL.replace("world: storyland", "folder: f") + "loss: {focus: 2}\n", "loss.focus needs a world"),
+        (
+            MINIMAL.replace("memory", "vae").replace("model: base\n", "loss: {code_noise: 0.3}\n"),
+            "loss.code_noise is for a code that stays as it is",
+        ),
         (MINIMAL + "loss: {focus: 0.5}\n", "loss.focus: is 0.5; input should be greater than or equal to 1"),
         (MINIMAL.replace("memory", "vae").replace("model: base\n", "vae: {dim_mult: [1, 2]}\n"), "needs 1 entries"),
     ],

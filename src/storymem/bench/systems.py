@@ -51,18 +51,23 @@ class System:
         return replace(story, scenes=scenes)
 
 
+# The method has no guidance by memory, whatever a model's own settings are.
+_METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
+
 SYSTEMS: Mapping[str, System] = {
     system.name: system
     for system in (
         System("no-memory", "Every shot alone, from its prompt.", memory={"capacity": 0, "sink": 0}),
-        System("memory", "The method as in the paper."),
+        System("memory", "The method as in the paper.", sampling=_METHOD),
+        System("guided-memory", "The same, led by the memory: guidance of 2.", sampling={"memory_guidance_scale": 2.0}),
         System(
             "first-frame-only",
             "The first good frame of each shot is remembered, without semantic selection.",
+            sampling=_METHOD,
             memory={"max_keyframes_per_shot": 1, "similarity_threshold": 1.0},
         ),
-        System("no-sink", "The memory keeps the most recent keyframes only.", memory={"sink": 0}),
-        System("stride-1", "Memory right before the video in time: S = 1.", sampling={"memory_stride": 1}),
+        System("no-sink", "The memory keeps the most recent keyframes only.", sampling=_METHOD, memory={"sink": 0}),
+        System("stride-1", "Memory right before the video in time: S = 1.", sampling={**_METHOD, "memory_stride": 1}),
         System(
             "last-frame-chain",
             "No memory; every shot begins with the last frame of the one before.",

@@ -118,8 +118,8 @@ def run(
     systems: Annotated[
         str,
         typer.Option(
-            help="Names with commas: no-memory, memory, first-frame-only, no-sink, stride-1, last-frame-chain; "
-            "and controls without a model: real, shuffled, frozen, noise."
+            help="Names with commas: no-memory, memory, guided-memory, first-frame-only, no-sink, stride-1, "
+            "last-frame-chain; and controls without a model: real, shuffled, frozen, noise."
         ),
     ] = "no-memory,memory,first-frame-only,no-sink,stride-1,last-frame-chain",
     source: Annotated[

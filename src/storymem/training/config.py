@@ -80,6 +80,8 @@ class VaeStage(_Stage):
             raise ValueError(
                 f"data is {self.data.width}x{self.data.height}; both must be multiples of {factor} (the VAE's)"
             )
+        if self.loss.code_noise and not self.vae.freeze_encoder:
+            raise ValueError("loss.code_noise is for a code that stays as it is: set vae.freeze_encoder")
         return self
 
 

@@ -343,5 +343,7 @@ class VaeLossSection(Section):
     """Weight of the divergence of the posterior from a standard normal, per latent number."""
     single_frames: Share = 0.2
     """Share of steps on single frames: a keyframe is encoded alone."""
+    code_noise: AtLeast0 = 0.0
+    """Noise on codes before they are decoded, at most, as models see it: a decoder that forgives their errors."""
     known_frames: Share = 0.1
     """Share of steps on clips that are zero after the first frames, as the condition of a shot is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -66,19 +66,20 @@ class Autoencoder(nn.Module):
         self.autocast_dtype = autocast
 
     def forward(
-        self, pixels: torch.Tensor, noise: torch.Tensor | None
+        self, pixels: torch.Tensor, noise: torch.Tensor | None, damage: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Reconstruction ``[B, 3, F, H, W]``, posterior mean and log variance ``[B, z, F_lat, h, w]``.
 
         Args:
             pixels: ``[B, 3, F, H, W]`` in [-1, 1].
             noise: standard normal like the mean; None decodes the mean itself.
+            damage: added to the code before it is decoded.
         """
         with torch.autocast(pixels.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
             posterior = self.vae.encode(pixels).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
             z = mean if noise is None else mean + torch.exp(0.5 * logvar) * noise
-            out = self._decode(z)
+            out = self._decode(z if damage is None else z + damage)
         return out.float(), mean, logvar
 
     def _decode(self, z: torch.Tensor) -> torch.Tensor:
@@ -188,13 +189,21 @@ class VaeTask:
         pixels = self.pixels(step, part)
         shape = self._latent_shape(pixels)
         source = torch.Generator(pixels.device)
-        noise = []
+        noise, damage = [], []
         for row in range(pixels.shape[0]):
             index = row * self.accelerator.num_processes + self.accelerator.process_index
             source.manual_seed(seed_of(self.stage.seed, "noise", step, part, index))
             noise.append(torch.randn(shape, generator=source, device=pixels.device))
-        out, mean, logvar = module(pixels, torch.stack(noise))
+            if self.stage.loss.code_noise:
+                damage.append(self._damage(shape, source))
+        out, mean, logvar = module(pixels, torch.stack(noise), torch.stack(damage) if damage else None)
         return vae_loss(out, pixels, mean, logvar, self.stage.loss)
+
+    def _damage(self, shape: tuple[int, ...], source: torch.Generator) -> torch.Tensor:
+        """What one sample's code is damaged by: noise of a strength by lot, up to `loss.code_noise`."""
+        strength = self.stage.loss.code_noise * torch.rand((), generator=source, device=source.device)
+        spread = torch.tensor(cast(Any, self.module).vae.config.latents_std, device=source.device)  # models see it as 1
+        return strength * spread.view(-1, 1, 1, 1) * torch.randn(shape, generator=source, device=source.device)
 
     def _latent_shape(self, pixels: torch.Tensor) -> tuple[int, int, int, int]:
         factor = self.stage.vae.spatial_factor
