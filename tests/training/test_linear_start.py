@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from storymem.training.networks import build_vae
 from storymem.training.run import train
 from storymem.training.sections import VaeSection
 from storymem.training.stills import quicken_stills
+from storymem.training.vae import Autoencoder, VaeTask
 
 LINEAR = VaeSection(
     base_dim=12, decoder_base_dim=8, z_dim=8, dim_mult=(1, 1, 2), temporal_downsample=(True, True), patch_size=2
@@ -127,6 +129,27 @@ def test_a_frozen_code_stays_through_two_runs(tmp_path: Path) -> None:
         if name.startswith("encoder."):
             assert torch.equal(value, weights[1][name]), name
     assert not torch.equal(weights[0]["decoder.conv_in.weight"], weights[1]["decoder.conv_in.weight"])
+
+
+def test_codes_are_damaged_as_strongly_as_asked_in_the_units_that_models_see() -> None:
+    stage = toys.stage(toys.VAE, Path("unused"), *SIZES, "vae.init=linear", "loss.code_noise=0.4")
+    vae = build_vae(stage.vae, z_std=(1.0, 2.0, 1.0, 0.5))
+    task = VaeTask(stage, Autoencoder(vae), cast(Any, None), cast(Any, None))
+    source = torch.Generator().manual_seed(0)
+    drawn = torch.stack([task._damage((4, 1, 16, 16), source) for _ in range(400)])
+    strengths = drawn.std(dim=(2, 3, 4))  # of each sample and channel
+    assert strengths.mean(dim=0).tolist() == pytest.approx([0.2, 0.4, 0.2, 0.1], rel=0.1)
+    assert strengths[:, 0].max() < 0.4 * 1.15
+    assert strengths[:, 0].min() < 0.02
+
+
+def test_a_decoder_is_shown_damaged_codes(tmp_path: Path) -> None:
+    for name, noise in (("clean", 0.0), ("again", 0.0), ("damaged", 2.0)):
+        asked = ("vae.init=linear", "data.num_frames=1", "steps=1", f"loss.code_noise={noise}")
+        train(toys.stage(toys.VAE, tmp_path / name, *SIZES, *asked))
+    clean, again, damaged = (toys.losses(tmp_path / name)[0] for name in ("clean", "again", "damaged"))
+    assert clean == again
+    assert abs(damaged - clean) > 1e-4
 
 
 def test_a_random_code_is_not_frozen(tmp_path: Path) -> None:

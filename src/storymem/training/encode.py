@@ -331,7 +331,7 @@ def latent_focus(focus: torch.Tensor, temporal_factor: int, spatial_factor: int)
     In space the mean, in time the largest of the frames that go into a latent one, so that nothing that moves is lost.
     """
     covered = torch.nn.functional.avg_pool2d(focus[:, None], spatial_factor)[:, 0]
-    rest = covered[1:].unflatten(0, (-1, temporal_factor)).amax(dim=1) if len(covered) > 1 else covered[1:]
+    rest = covered[1:].view(-1, temporal_factor, *covered.shape[1:]).amax(dim=1)
     return torch.cat([covered[:1], rest])
 
 
