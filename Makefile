@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FILM := films/milo
 
-.PHONY: help install film test test-all check format docs lock clean
+.PHONY: help install film sheet test test-all check format docs lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ check: $(STAMP)  ## Lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+sheet: film  ## Show that film in the README: docs/images/milo.png
+	$(BIN)/python tools/readme_sheet.py
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
