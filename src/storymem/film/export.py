@@ -71,6 +71,7 @@ def _settings(film: Film) -> dict[str, Any]:
         "steps": sampling.num_inference_steps,
         "solver": sampling.solver,
         "guidance": sampling.guidance_scale,
+        **({"memory guidance": sampling.memory_guidance_scale} if sampling.memory_guidance_scale > 1 else {}),
         "seed": settings.seed,
         "memory": settings.memory.capacity,
     }
