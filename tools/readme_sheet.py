@@ -1,6 +1,6 @@
 """Put the contact sheet of the film that `make film` makes into docs/images, at half its size and with fewer colours.
 
-    make film && python tools/readme_sheet.py
+Run it by `make sheet`, which makes the film first.
 """
 
 from __future__ import annotations
