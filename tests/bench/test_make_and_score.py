@@ -94,7 +94,7 @@ def test_scores_have_every_film_and_say_what_measured_them(made: Path) -> None:
     scores = score_folder(made, Instruments(BuiltinVideoEncoder()), on_film=lambda *about: told.append(about[:2]))
     assert read_scores(made) == json.loads(json.dumps(scores))
     assert set(scores["systems"]) == {*SYSTEMS, "real", "shuffled", "frozen", "noise"}
-    assert len(told) == 20
+    assert len(told) == 22
     assert not scores["left_out"]
     assert scores["instruments"]["encoder"]["identity"].startswith("builtin-video-1")
     assert scores["instruments"]["text"] is None

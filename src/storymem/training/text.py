@@ -38,14 +38,9 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tupl
 
 
 def embed_tokens(text_encoder: UMT5EncoderModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Embeddings ``[B, L, D]``, zero where there is padding; what the pipeline computes, and with gradients.
-
-    Padding is neither looked at nor kept, so the encoder sees no more of it than the longest prompt has.
-    """
-    longest = int(mask.sum(dim=1).max())
-    ids, seen = ids[:, :longest], mask[:, :longest]
-    states = cast(torch.Tensor, text_encoder(ids, seen).last_hidden_state)
-    return torch.nn.functional.pad(states * seen[:, :, None].to(states.dtype), (0, 0, 0, mask.shape[1] - longest))
+    """Embeddings ``[B, L, D]``, zero where there is padding; what the pipeline computes, and with gradients."""
+    states = text_encoder(ids, mask).last_hidden_state
+    return cast(torch.Tensor, states * mask[:, :, None].to(states.dtype))
 
 
 class PromptCache:
