@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,8 @@ def test_the_base_is_a_model_of_its_own(small_model: Path) -> None:
     assert components.transformer is not None
     assert components.transformer.config.in_channels == 12
     assert text_length(components.tokenizer) == 24
+    written = json.loads((small_model / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    assert written["padding"] is written["truncation"] is None  # training pads, and that is no part of the model
     pipe = StoryMemPipeline.from_components(components)
     pipe.set_progress_bar_config(disable=True)
     sampling = SamplingConfig(width=32, height=32, num_frames=5, num_inference_steps=2)

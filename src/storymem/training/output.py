@@ -122,6 +122,10 @@ def save_model(
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     parts: dict[str, Any] = {"transformer": transformer, "transformer_2": transformer_2, "vae": vae}
     parts |= {"text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # it keeps the padding of its last call, which is no part of the model
+        backend.no_padding()
+        backend.no_truncation()
     pipe = WanImageToVideoPipeline(**parts, boundary_ratio=boundary_ratio)
     with replacing_folder(folder) as temporary:
         pipe.save_pretrained(temporary)
