@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from storymem.bench.systems import METHOD
 from storymem.cli.options import given, parse_size
 from storymem.errors import StoryMemError
 from storymem.film.director import Director
@@ -59,7 +60,6 @@ class System:
 
 
 ORACLE = "oracle"
-METHOD = {"memory_guidance_scale": 1.0}  # the method has none, whatever the model's own settings are
 SYSTEMS = {
     ORACLE: System("the true drawings in place of generated shots: what the reader allows"),
     "memory": System(

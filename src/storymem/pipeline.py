@@ -245,8 +245,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             condition = self.encode_condition(sampling, memory, known_frames)
         channels = condition.channels(self.transformer.config.in_channels, device, dtype)
         num_memory = condition.layout.num_memory
-        alone = condition.without_memory() if num_memory and sampling.memory_guidance_scale > 1 else None
-        alone_channels = None if alone is None else alone.channels(self.transformer.config.in_channels, device, dtype)
+        led_by_memory = num_memory > 0 and sampling.memory_guidance_scale > 1
 
         # 4. Prepare the schedule
         scheduler = make_scheduler(sampling, device)
@@ -270,9 +269,10 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
                 self._current_timestep = t
                 high_noise = boundary is None or t >= boundary
                 transformer = self.transformer if high_noise else self.transformer_2
+                states = latents.to(dtype) if channels is None else torch.cat([latents.to(dtype), channels], dim=1)
                 velocity, cond = self._predict(
                     transformer,
-                    latents.to(dtype) if channels is None else torch.cat([latents.to(dtype), channels], dim=1),
+                    states,
                     t,
                     prompt_embeds,
                     negative_prompt_embeds,
@@ -280,9 +280,9 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
                     guidance if high_noise else guidance_2,
                     sampling.batch_cfg,
                 )
-                if alone is not None and alone_channels is not None:
-                    states = torch.cat([condition.video(latents).to(dtype), alone_channels], dim=1)
-                    own = _forward(transformer, "alone", states, t, prompt_embeds, alone.positions)
+                if led_by_memory:  # the same shot as if nothing were remembered
+                    positions = condition.positions[num_memory:]
+                    own = _forward(transformer, "alone", condition.video(states), t, prompt_embeds, positions)
                     led = (sampling.memory_guidance_scale - 1) * (condition.video(cond) - own)
                     velocity = torch.cat([velocity[:, :, :num_memory], condition.video(velocity) + led], dim=2)
                 latents = scheduler.step(velocity, t, latents, return_dict=False)[0]

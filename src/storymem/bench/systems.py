@@ -10,7 +10,7 @@ from storymem.errors import SettingsError
 from storymem.film.manifest import FilmSettings
 from storymem.story import Story
 
-__all__ = ["CONTROLS", "SYSTEMS", "System", "systems_named"]
+__all__ = ["CONTROLS", "METHOD", "SYSTEMS", "System", "systems_named"]
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,23 @@ class System:
         return replace(story, scenes=scenes)
 
 
-# The method has no guidance by memory, whatever a model's own settings are.
-_METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
+METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
+"""Fields of `SamplingConfig`: the method has no guidance by memory, whatever a model's own settings are."""
 
 SYSTEMS: Mapping[str, System] = {
     system.name: system
     for system in (
         System("no-memory", "Every shot alone, from its prompt.", memory={"capacity": 0, "sink": 0}),
-        System("memory", "The method as in the paper.", sampling=_METHOD),
+        System("memory", "The method as in the paper.", sampling=METHOD),
         System("guided-memory", "The same, led by the memory: guidance of 2.", sampling={"memory_guidance_scale": 2.0}),
         System(
             "first-frame-only",
             "The first good frame of each shot is remembered, without semantic selection.",
-            sampling=_METHOD,
+            sampling=METHOD,
             memory={"max_keyframes_per_shot": 1, "similarity_threshold": 1.0},
         ),
-        System("no-sink", "The memory keeps the most recent keyframes only.", sampling=_METHOD, memory={"sink": 0}),
-        System("stride-1", "Memory right before the video in time: S = 1.", sampling={**_METHOD, "memory_stride": 1}),
+        System("no-sink", "The memory keeps the most recent keyframes only.", sampling=METHOD, memory={"sink": 0}),
+        System("stride-1", "Memory right before the video in time: S = 1.", sampling={**METHOD, "memory_stride": 1}),
         System(
             "last-frame-chain",
             "No memory; every shot begins with the last frame of the one before.",

@@ -7,7 +7,7 @@ same `ShotCondition` by the same function.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -87,16 +87,6 @@ class ShotCondition:
         if in_channels != expected:
             raise SettingsError(f"the transformer has {in_channels} input channels; {expected} or {z} are known.")
         return torch.cat([self.mask, self.latents], dim=1).to(device=device, dtype=dtype)
-
-    def without_memory(self) -> ShotCondition:
-        """The same shot as if nothing were remembered; what is known of its first frames stays."""
-        num_memory = self.layout.num_memory
-        return ShotCondition(
-            layout=replace(self.layout, num_memory=0),
-            mask=self.mask[:, :, num_memory:],
-            latents=self.condition_latents,
-            positions=self.positions[num_memory:],
-        )
 
     def video(self, latents: torch.Tensor) -> torch.Tensor:
         """The shot's own part of a latent sequence ``[B, z, M + F_lat, h, w]``: the memory slots are thrown away."""
