@@ -50,6 +50,7 @@ class Noise:
     """Random pixels in groups of four."""
 
     identity = "noise"
+    classes = ()
 
     def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
         self.shape = (3, num_frames, height, width)

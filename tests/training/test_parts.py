@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 from storymem.conditioning.codec import LatentCodec
 from storymem.training.augment import augment, blur, jpeg, move
 from storymem.training.ema import Ema
-from storymem.training.encode import SourceLoader, latent_focus
+from storymem.training.encode import SourceLoader
 from storymem.training.loop import learning_rate
 from storymem.training.networks import build_vae
 from storymem.training.sections import AugmentSection, DataSection, OptimizerSection, TextEncoderSection, VaeSection
 from storymem.training.store import ClipStore
+from storymem.training.subjects import latent_coverage
 from storymem.training.text import PromptCache, build_tokenizer, embed_tokens, tokenize
 from storymem.training.vae import Autoencoder, edge_error, psnr
 
@@ -193,18 +194,18 @@ def test_the_command_line_trains_and_says_so(small_model: Path, tmp_path: Path) 
     assert str(tmp_path / "out" / "lora") in plain.output.replace("\n", "")
 
 
-def test_focus_of_latent_pixels_misses_nothing_that_moves() -> None:
-    focus = torch.zeros(9, 32, 48)
-    focus[0, :8, :8] = 1
-    focus[1, 8:16, :4] = 1  # half a latent pixel, in the first of the four frames of latent frame 1
-    focus[4, 8:16, 16:24] = 1
-    focus[8, 24:, 40:] = 0.25
-    latent = latent_focus(focus, 4, 8)
-    assert tuple(latent.shape) == (3, 4, 6)
-    expected = torch.zeros(3, 4, 6)
-    expected[0, 0, 0], expected[1, 1, 0], expected[1, 1, 2], expected[2, 3, 5] = 1, 0.5, 1, 0.25
+def test_masks_of_latent_pixels_miss_nothing_that_moves() -> None:
+    masks = torch.zeros(2, 9, 32, 48)
+    masks[0, 0, :8, :8] = 1
+    masks[0, 1, 8:16, :4] = 1  # half a latent pixel, in the first of the four frames of latent frame 1
+    masks[1, 4, 8:16, 16:24] = 1
+    masks[1, 8, 24:, 40:] = 0.25
+    latent = latent_coverage(masks, 4, 8)
+    assert tuple(latent.shape) == (2, 3, 4, 6)
+    expected = torch.zeros(2, 3, 4, 6)
+    expected[0, 0, 0, 0], expected[0, 1, 1, 0], expected[1, 1, 1, 2], expected[1, 2, 3, 5] = 1, 0.5, 1, 0.25
     assert torch.equal(latent, expected)
-    assert torch.equal(latent_focus(focus[:1], 4, 8), expected[:1])
+    assert torch.equal(latent_coverage(masks[:, :1], 4, 8), expected[:, :1])
 
 
 def test_storyland_is_a_source_of_clips() -> None:
@@ -221,9 +222,13 @@ def test_storyland_is_a_source_of_clips() -> None:
     assert torch.equal(clips[0].frames, source.group(3)[0].frames)
     assert 1 <= len(source.subjects(3, 0)) <= 2
     assert all(set(clips) <= {1, 2, 3} for clips in source.subjects(3, 0))
-    assert all(tuple(clip.focus.shape) == (5, 32, 64) for clip in clips if clip.focus is not None)
-    assert all(0 < float(clip.focus.mean()) < 1 for clip in clips if clip.focus is not None)
-    assert [clip.focus is None for clip in clips] == [False] * 4
+    for number, clip in enumerate(clips):
+        assert clip.subjects is not None
+        count = len(source.subjects(3, number))
+        assert tuple(clip.subjects.masks.shape) == (count, 5, 32, 64)
+        assert 0 < float(clip.subjects.masks.mean()) < 1
+        assert tuple(clip.subjects.labels.shape) == (count, len(source.classes))
+        assert (clip.subjects.labels < torch.tensor(source.classes)).all()
     assert len(source.captions(6)) == 6
     with pytest.raises(SettingsError, match=r"data\.options\.colour.*storyland knows split"):
         open_source("storyland", 64, 32, 5, {"colour": 1})

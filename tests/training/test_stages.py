@@ -76,7 +76,7 @@ def test_what_is_in_focus_counts_more(small_model: Path, tmp_path: Path) -> None
     vae = small_model.parents[1] / "vae" / "vae"
 
     def first_loss(name: str, focus: float) -> float:
-        known = "data.options={groups: 40, clips: 3, focus: true}"
+        known = "data.options={groups: 40, clips: 3, subjects: true}"
         config = toys.stage(toys.BASE, tmp_path / name, f"vae={vae}", known, f"loss.focus={focus}", "steps=1")
         train(config)
         return toys.losses(tmp_path / name)[0]

@@ -12,6 +12,7 @@ import torch
 from storymem.errors import SettingsError
 from storymem.training.clips import Clip, register_source
 from storymem.training.config import Stage, parse_config
+from storymem.training.subjects import Subjects
 
 CHECKPOINT = Path(__file__).parents[1] / "data" / "reference_cases" / "checkpoint"
 COLOURS = {"red": (1, -1, -1), "green": (-1, 1, -1), "blue": (-1, -1, 1), "white": (1, 1, 1), "yellow": (1, 1, -1)}
@@ -22,18 +23,22 @@ class Squares:
     """A group has a square of one colour on different grounds; half of the captions hide the colour."""
 
     def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
-        unknown = set(options) - {"groups", "clips", "focus"}
+        unknown = set(options) - {"groups", "clips", "subjects"}
         if unknown:
             raise SettingsError(f"data.options: squares do not know {', '.join(sorted(unknown))}.")
         self.width, self.height, self.num_frames = width, height, num_frames
         self.groups = int(options.get("groups", 1000))
         self.clips = int(options.get("clips", 3))
-        self.focus = bool(options.get("focus", False))
+        self.knows = bool(options.get("subjects", False))
         self.drawn: list[int] = []
 
     @property
     def identity(self) -> str:
         return f"squares-{self.groups}-{self.clips}"
+
+    @property
+    def classes(self) -> Sequence[int]:
+        return (len(COLOURS),) if self.knows else ()
 
     def __len__(self) -> int:
         return self.groups
@@ -56,8 +61,9 @@ class Squares:
                 left = int(np.clip(x + speed * i, 0, self.width - side))
                 frames[:, i, y : y + side, left : left + side] = torch.tensor(COLOURS[colour]).float().view(3, 1, 1)
             captions = (f"A {colour} square at {place}.", f"The square at {place}.")
-            focus = (frames != PLACES[place]).any(dim=0).float() if self.focus else None
-            out.append(Clip(frames, captions, focus))
+            mask = (frames != PLACES[place]).any(dim=0).float()
+            label = torch.tensor([[list(COLOURS).index(colour)]])
+            out.append(Clip(frames, captions, Subjects(mask[None], label) if self.knows else None))
         return out
 
     def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:

@@ -11,6 +11,8 @@ from storymem.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
+    from storymem.training.subjects import Subjects
+
 __all__ = ["Clip", "ClipSource", "SourceFactory", "open_source", "register_source"]
 
 
@@ -21,12 +23,12 @@ class Clip:
     Attributes:
         frames: ``[3, F, H, W]`` float32 in [-1, 1], on any device.
         captions: texts that describe it, one of which is drawn whenever the clip is trained on; at least one.
-        focus: ``[F, H, W]`` in [0, 1], 1 where the picture shows what it is about, such as a hero; None: not known.
+        subjects: who or what it shows, in the order of `ClipSource.subjects`; None: not known.
     """
 
     frames: torch.Tensor
     captions: tuple[str, ...]
-    focus: torch.Tensor | None = None
+    subjects: Subjects | None = None
 
 
 class ClipSource(Protocol):
@@ -38,6 +40,10 @@ class ClipSource(Protocol):
     @property
     def identity(self) -> str:
         """Changes whenever the clips do."""
+
+    @property
+    def classes(self) -> Sequence[int]:
+        """How many classes there are in each respect that labels of subjects describe; empty: it has no labels."""
 
     def __len__(self) -> int:
         """Groups there are; a world without end says a large number."""

@@ -98,8 +98,9 @@ class _DenoisingStage(_Stage):
         for name, every in (("validation", self.validation.every), ("sample", self.sample.every)):
             if every and not self.data.held_out:
                 raise ValueError(f"{name}.every needs groups that are not trained on: set data.held_out")
-        if self.loss.focus > 1 and self.data.folder is not None:
-            raise ValueError("loss.focus needs a world: of footage it is not known where its subjects are")
+        for name, wanted in (("focus", self.loss.focus > 1), ("recognition", self.loss.recognition > 0)):
+            if wanted and self.data.folder is not None:
+                raise ValueError(f"loss.{name} needs a world: of footage it is not known where its subjects are")
         return self
 
 

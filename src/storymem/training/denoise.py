@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from storymem.training.objective import (
     video_loss,
 )
 from storymem.training.plan import BatchPlan, SamplePlan, plan_batch, plan_memory
+from storymem.training.recognition import recognition_loss, recognition_share
 from storymem.training.seeding import chances, seed_of
 from storymem.training.store import ClipStore, TrainingBatch
 from storymem.training.text import tokenize
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from storymem.training.config import BaseStage, MemoryStage
     from storymem.training.log import RunLog
     from storymem.training.networks import Denoiser
+    from storymem.training.subjects import SubjectBatch
     from storymem.training.text import PromptCache
 
-__all__ = ["DenoisingTask", "Geometry", "conditions_of", "draw_noise", "held_out_plans"]
+__all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of", "draw_noise", "held_out_plans"]
 
 MemoryKind = Literal["right", "none", "wrong"]
 
@@ -60,6 +63,21 @@ class Geometry:
             temporal_factor=self.temporal_factor,
             spatial_factor=self.spatial_factor,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """What a module does wrong, per sample ``[B]``.
+
+    Attributes:
+        flow: the flow loss.
+        recognition: cross entropy of what it says of the subjects of clip and memory; None without recogniser.
+        recognised: the share of what could be said of the clip's subjects that it says rightly; None likewise.
+    """
+
+    flow: torch.Tensor
+    recognition: torch.Tensor | None = None
+    recognised: torch.Tensor | None = None
 
 
 def conditions_of(batch: TrainingBatch, geometry: Geometry, stride: int) -> list[ShotCondition]:
@@ -180,7 +198,11 @@ class DenoisingTask:
             if following[0] < self.stage.steps:
                 self._next = (following, self._worker.submit(self.batch, *following))
         t = noise_levels(batch.u, self.stage.noise, *self.span)
-        return self.errors(module, batch, t).mean()
+        errors = self.errors(module, batch, t)
+        loss = errors.flow.mean()
+        if errors.recognition is not None:
+            loss = loss + self.stage.loss.recognition * errors.recognition.mean()
+        return loss
 
     def batch(self, step: int, part: int) -> TrainingBatch:
         """This process's share of one part of a step."""
@@ -198,8 +220,8 @@ class DenoisingTask:
         )
         return self.store.gather(plan, self.accelerator.device)
 
-    def errors(self, module: torch.nn.Module, batch: TrainingBatch, t: torch.Tensor) -> torch.Tensor:
-        """The flow loss of each sample at noise levels t: ``[B]``."""
+    def errors(self, module: torch.nn.Module, batch: TrainingBatch, t: torch.Tensor) -> Errors:
+        """What the module does wrong at noise levels t ``[B]``."""
         device = self.accelerator.device
         clean = sequence_of(batch.memory, batch.latents)
         # The clip's noise does not depend on the number of keyframes: errors with and without memory can be compared.
@@ -211,21 +233,34 @@ class DenoisingTask:
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
         text, mask = self._text(batch.prompts)
-        velocity = module(states, t * NUM_TRAIN_TIMESTEPS, text, mask, conditions[0].positions)
+        velocity, said = module(states, t * NUM_TRAIN_TIMESTEPS, text, mask, conditions[0].positions)
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
-        return video_loss(velocity, velocity_target(clean, noise), num_memory, self._weight(batch))
+        flow = video_loss(velocity, velocity_target(clean, noise), num_memory, self._weight(batch))
+        return Errors(flow) if said is None else self._recognition(flow, said, batch, num_memory)
+
+    def _recognition(self, flow: torch.Tensor, said: torch.Tensor, batch: TrainingBatch, num_memory: int) -> Errors:
+        assert self.module.recogniser is not None
+        classes, patch = self.module.recogniser.classes, self.module.recogniser.patch
+        shown = self._known(batch.subjects, "loss.recognition")
+        loss = recognition_loss(said[:, num_memory:], shown, classes, patch)
+        if batch.memory_subjects is not None:
+            loss = loss + recognition_loss(said[:, :num_memory], batch.memory_subjects, classes, patch)
+        return Errors(flow, loss, recognition_share(said[:, num_memory:], shown, classes, patch))
 
     def _weight(self, batch: TrainingBatch) -> torch.Tensor | None:
         """How much each latent pixel counts: `loss.focus` times more where the clip shows what it is about."""
         focus = self.stage.loss.focus
         if focus == 1:
             return None
-        if batch.focus is None:
+        return 1 + (focus - 1) * self._known(batch.subjects, "loss.focus").masks.amax(dim=2)
+
+    def _known(self, subjects: SubjectBatch | None, setting: str) -> SubjectBatch:
+        if subjects is None:
             raise SettingsError(
-                f"loss.focus is {focus:g}, but {self.stage.data.world} does not say where in its pictures its subjects "
-                "are: leave loss.focus out."
+                f"{setting} is set, but {self.stage.data.world} does not say where in its pictures its subjects are: "
+                f"leave {setting} out."
             )
-        return 1 + (focus - 1) * batch.focus
+        return subjects
 
     def _text(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
         if self._prompts is not None:
@@ -256,23 +291,32 @@ class DenoisingTask:
 
     @torch.no_grad()
     def validate(self, module: torch.nn.Module) -> dict[str, float]:
-        """Mean error on held-out clips: ``validation/LEVEL/KIND``, memory of KIND right, none or wrong."""
+        """Mean flow loss on held-out clips: ``validation/LEVEL/KIND``, memory of KIND right, none or wrong.
+
+        With a recogniser ``validation/LEVEL/KIND/recognised`` too, see `Errors`.
+        """
         config = self.stage.validation
         remembers = self.stage.conditioning.max_memory > 0
         count = min(config.num_memory, self.stage.conditioning.max_memory)
         plans = held_out_plans(self.store, config.clips, count, self.stage.seed)
         kinds: tuple[MemoryKind, ...] = ("right", "none", "wrong") if remembers else ("none",)
         levels = [level for level in config.levels if self.span[0] <= level <= self.span[1]]
-        sums: dict[tuple[float, MemoryKind], list[float]] = {(level, kind): [] for level in levels for kind in kinds}
+        sums: dict[str, list[float]] = {}
         size = max(1, self.stage.batch_size // self.stage.accumulate // self.accelerator.num_processes)
         for start in range(0, len(plans), size):
             some = plans[start : start + size]
             right = self.store.gather(BatchPlan(count, tuple(pair[0] for pair in some)), self.accelerator.device)
             wrong = self.store.gather(BatchPlan(count, tuple(pair[1] for pair in some)), self.accelerator.device)
-            memories = {"right": right.memory, "none": None, "wrong": wrong.memory}
-            for level, kind in sums:
-                batch = replace(right, memory=memories[kind])
-                sums[level, kind] += self.errors(module, batch, torch.full((len(some),), level)).tolist()
-        return {
-            f"validation/{level:g}/{kind}": float(torch.tensor(values).mean()) for (level, kind), values in sums.items()
-        }
+            memories = {
+                "right": (right.memory, right.memory_subjects),
+                "none": (None, None),
+                "wrong": (wrong.memory, wrong.memory_subjects),
+            }
+            for level, kind in product(levels, kinds):
+                batch = replace(right, memory=memories[kind][0], memory_subjects=memories[kind][1])
+                errors = self.errors(module, batch, torch.full((len(some),), level))
+                name = f"validation/{level:g}/{kind}"
+                sums.setdefault(name, []).extend(errors.flow.tolist())
+                if errors.recognised is not None:
+                    sums.setdefault(f"{name}/recognised", []).extend(errors.recognised.tolist())
+        return {name: float(torch.tensor(values).mean()) for name, values in sums.items()}

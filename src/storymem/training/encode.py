@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -14,6 +14,7 @@ from storymem.errors import CheckpointError, SettingsError
 from storymem.training.augment import augment
 from storymem.training.clips import ClipSource
 from storymem.training.seeding import generator
+from storymem.training.subjects import LatentSubjects, latent_coverage
 
 if TYPE_CHECKING:
     from storymem.conditioning.codec import LatentCodec
@@ -28,7 +29,6 @@ __all__ = [
     "GroupLoader",
     "ResidentClip",
     "SourceLoader",
-    "latent_focus",
     "weights_digest",
 ]
 
@@ -51,8 +51,8 @@ class EncodedClip(Protocol):
         """Texts that describe it."""
 
     @property
-    def focus(self) -> torch.Tensor | None:
-        """``[F_lat, h, w]`` in [0, 1]: how much of its subjects each latent pixel has; None: not known."""
+    def subjects(self) -> LatentSubjects | None:
+        """Who or what it shows; None: not known."""
 
     def known(self, count: int) -> torch.Tensor:
         """``[z, F_lat, h, w]``: its first `count` frames followed by zeros, encoded."""
@@ -66,7 +66,7 @@ class ResidentClip:
     conditions: Mapping[int, torch.Tensor]
     keyframes: torch.Tensor
     captions: tuple[str, ...]
-    focus: torch.Tensor | None = None
+    subjects: LatentSubjects | None = None
 
     def known(self, count: int) -> torch.Tensor:
         """See `EncodedClip`."""
@@ -172,26 +172,32 @@ class SourceLoader:
             zeroed = frames.clone()
             zeroed[:, :, count:] = 0
             known[count] = self._encode(zeroed)
-        pictures = torch.stack(
-            [picture for number, clip in enumerate(clips) for picture in self._keyframes(clip, index, number)]
-        )
+        chosen = [self._keyframes(clip, index, number) for number, clip in enumerate(clips)]
+        pictures = torch.stack([picture for _, versions in chosen for picture in versions])
         keyframes = self._encode(pictures[:, :, None])[:, :, 0]
         keyframes = keyframes.view(len(clips), self.keyframes, 1 + self.variants, *keyframes.shape[1:])
         return tuple(
             ResidentClip(
-                latents[n], {k: part[n] for k, part in known.items()}, keyframes[n], clip.captions, self._focus(clip)
+                latents[n],
+                {k: part[n] for k, part in known.items()},
+                keyframes[n],
+                clip.captions,
+                self._subjects(clip, chosen[n][0]),
             )
             for n, clip in enumerate(clips)
         )
 
-    def _focus(self, clip: Clip) -> torch.Tensor | None:
-        if clip.focus is None:
+    def _subjects(self, clip: Clip, positions: Sequence[int]) -> LatentSubjects | None:
+        if clip.subjects is None:
             return None
-        focus = latent_focus(clip.focus, self.codec.temporal_factor, self.codec.spatial_factor)
-        return focus.to(self.device, self.dtype)
+        masks, spatial = clip.subjects.masks, self.codec.spatial_factor
+        covered = latent_coverage(masks, self.codec.temporal_factor, spatial)
+        keyframes = torch.stack([latent_coverage(masks[:, [i]], 1, spatial)[:, 0] for i in positions])
+        place: tuple[Any, ...] = (self.device, self.dtype)
+        return LatentSubjects(covered.to(*place), keyframes.to(*place), clip.subjects.labels.to(self.device))
 
-    def _keyframes(self, clip: Clip, index: int, number: int) -> list[torch.Tensor]:
-        """K frames of a clip in order, each clean and in V versions."""
+    def _keyframes(self, clip: Clip, index: int, number: int) -> tuple[list[int], list[torch.Tensor]]:
+        """Positions of K frames of a clip in order, and each of them clean and in V versions."""
         rng = generator(self.seed, "keyframes", index, number)
         count = clip.frames.shape[1]
         if count < self.keyframes:
@@ -200,11 +206,12 @@ class SourceLoader:
                 "raise the other."
             )
         out = []
-        for position in sorted(rng.choice(count, size=self.keyframes, replace=False).tolist()):
+        positions = sorted(rng.choice(count, size=self.keyframes, replace=False).tolist())
+        for position in positions:
             frame = clip.frames[:, position]
             out.append(frame)
             out += [augment(frame, self.config, rng) for _ in range(self.variants)]
-        return out
+        return positions, out
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         at_once = max(1, _PIXELS_AT_ONCE // frames[0, 0].numel())
@@ -302,9 +309,9 @@ class FiledTensors:
 
 
 class FiledClip:
-    """An `EncodedClip` whose tensors lie in a file until they are looked at; of footage no focus is known."""
+    """An `EncodedClip` whose tensors lie in a file until they are looked at; of footage no subjects are known."""
 
-    focus = None
+    subjects = None
 
     def __init__(self, tensors: FiledTensors, captions: tuple[str, ...]) -> None:
         self.captions = captions
@@ -323,16 +330,6 @@ class FiledClip:
     def known(self, count: int) -> torch.Tensor:
         """See `EncodedClip`."""
         return self._tensors[f"known_{count}"]
-
-
-def latent_focus(focus: torch.Tensor, temporal_factor: int, spatial_factor: int) -> torch.Tensor:
-    """Focus of pixels ``[F, H, W]`` as that of latent pixels ``[F_lat, h, w]``.
-
-    In space the mean, in time the largest of the frames that go into a latent one, so that nothing that moves is lost.
-    """
-    covered = torch.nn.functional.avg_pool2d(focus[:, None], spatial_factor)[:, 0]
-    rest = covered[1:].view(-1, temporal_factor, *covered.shape[1:]).amax(dim=1)
-    return torch.cat([covered[:1], rest])
 
 
 def weights_digest(module: torch.nn.Module) -> str:

@@ -162,6 +162,11 @@ class FootageSource:
         ids = "/".join(clip.id for group in self.groups for clip in group)
         return hashlib.sha256(f"{ids}/{self.width}/{self.height}/{self.num_frames}".encode()).hexdigest()[:16]
 
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """See `ClipSource.classes`: nobody has said what footage shows."""
+        return ()
+
     def __len__(self) -> int:
         return len(self.groups)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
+    from storymem.training.recognition import Recogniser
     from storymem.training.sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
 
 __all__ = [
@@ -159,7 +160,7 @@ def add_lora(transformer: WanTransformer3DModel, config: LoraSection) -> None:
 
 
 class Denoiser(nn.Module):
-    """A transformer that is trained, with the text encoder that is trained beside it (or None).
+    """A transformer that is trained, with what is trained beside it (or None): text encoder and `Recogniser`.
 
     `forward` is one call of the transformer as the pipeline makes it, under the temporal positions of the condition.
     """
@@ -169,11 +170,13 @@ class Denoiser(nn.Module):
         transformer: WanTransformer3DModel,
         text_encoder: UMT5EncoderModel | None = None,
         autocast: torch.dtype | None = None,
+        recogniser: Recogniser | None = None,
     ) -> None:
         super().__init__()
         install_memory_rope(transformer)
         self.transformer = transformer
         self.text_encoder = text_encoder
+        self.recogniser = recogniser
         self.autocast_dtype = autocast
 
     def forward(
@@ -183,8 +186,8 @@ class Denoiser(nn.Module):
         text: torch.Tensor,
         text_mask: torch.Tensor | None,
         positions: tuple[int, ...],
-    ) -> torch.Tensor:
-        """The velocity ``[B, z, M + F_lat, h, w]``.
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The velocity ``[B, z, M + F_lat, h, w]``, and what the recogniser says, if there is one.
 
         Args:
             hidden_states: ``[B, 2 z + 4, M + F_lat, h, w]``.
@@ -206,7 +209,8 @@ class Denoiser(nn.Module):
                     encoder_hidden_states=text.to(hidden_states.dtype),
                     return_dict=False,
                 )[0]
-        return cast(torch.Tensor, out)
+            said = None if self.recogniser is None else self.recogniser(*hidden_states.shape[2:])
+        return cast(torch.Tensor, out), said
 
 
 def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

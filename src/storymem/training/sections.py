@@ -330,6 +330,8 @@ class FlowLossSection(Section):
 
     focus: Annotated[float, Field(ge=1)] = 1.0
     """How many times more an error counts where a clip shows its subjects (a world's heroes); 1 is the method's."""
+    recognition: AtLeast0 = 0.0
+    """Weight of naming the subjects of clip and memory from the middle of the network; needs a world that knows."""
 
 
 class VaeLossSection(Section):

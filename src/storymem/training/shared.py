@@ -18,6 +18,7 @@ from storymem.training.denoise import Geometry
 from storymem.training.encode import CachedLoader, SourceLoader, weights_digest
 from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
+from storymem.training.recognition import Recogniser
 from storymem.training.sections import DataSection
 from storymem.training.seeding import seed_of
 from storymem.training.stills import quicken_stills
@@ -33,6 +34,7 @@ __all__ = [
     "latent_folder",
     "make_loader",
     "make_pipeline",
+    "make_recogniser",
     "open_data",
     "refuse_sheets_of_experts",
     "seed_network",
@@ -155,6 +157,21 @@ def make_pipeline(transformer: Any, vae: Any, text_encoder: Any, tokenizer: Any)
     pipe = StoryMemPipeline.from_components(parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def make_recogniser(stage: BaseStage | MemoryStage, source: ClipSource, transformer: Any) -> Recogniser | None:
+    """What names subjects from the middle of a transformer, if the stage wants it.
+
+    Raises:
+        SettingsError: the source has nothing to say of its subjects.
+    """
+    if not stage.loss.recognition:
+        return None
+    if not source.classes:
+        raise SettingsError(
+            f"loss.recognition is set, but {stage.data.world} does not say what its subjects are: leave it out."
+        )
+    return Recogniser(transformer, source.classes)
 
 
 def expert_spans(names: Sequence[str], boundary: float) -> dict[str, tuple[float, float]]:

@@ -30,6 +30,7 @@ from storymem.training.shared import (
     autocast_of,
     expert_spans,
     make_pipeline,
+    make_recogniser,
     open_data,
     refuse_sheets_of_experts,
     seed_network,
@@ -179,7 +180,8 @@ class _BaseRun(DenoisingRun):
         text_encoder = self.text_encoder.to(self.accelerator.device)
         if stage.runtime.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        denoiser = Denoiser(transformer, text_encoder if first else None, autocast_of(stage))
+        recogniser = make_recogniser(stage, self.source, transformer)
+        denoiser = Denoiser(transformer, text_encoder if first else None, autocast_of(stage), recogniser)
         text: dict[str, Any] = {"tokenizer": self.tokenizer}
         if not first:
             text = {"prompts": PromptCache(self.tokenizer, text_encoder, self.accelerator.device)}
@@ -280,7 +282,8 @@ class _MemoryRun(DenoisingRun):
             transformer.requires_grad_(True)
         if stage.runtime.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        denoiser = Denoiser(transformer, None, autocast_of(stage))
+        recogniser = make_recogniser(stage, self.source, transformer)
+        denoiser = Denoiser(transformer, None, autocast_of(stage), recogniser)
         return DenoisingTask(
             stage,
             name,

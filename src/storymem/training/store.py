@@ -11,6 +11,7 @@ import torch
 from storymem.errors import SettingsError
 from storymem.training.encode import EncodedClip
 from storymem.training.plan import BatchPlan, GroupTable
+from storymem.training.subjects import SubjectBatch, stack_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,8 @@ class TrainingBatch:
         prompts: B texts; empty where the prompt is dropped.
         u: B numbers in (0, 1) behind the noise levels.
         noise_seeds: B seeds.
-        focus: ``[B, F_lat, h, w]`` in [0, 1], what the clips are about; None if the source does not know.
+        subjects: of the clips' latent frames; None if the source does not know them.
+        memory_subjects: of the memory's; None without memory too.
     """
 
     latents: torch.Tensor
@@ -45,7 +47,8 @@ class TrainingBatch:
     prompts: tuple[str, ...]
     u: tuple[float, ...]
     noise_seeds: tuple[int, ...]
-    focus: torch.Tensor | None = None
+    subjects: SubjectBatch | None = None
+    memory_subjects: SubjectBatch | None = None
 
 
 class Groups(Protocol[T_co]):
@@ -147,20 +150,24 @@ class ClipStore(GroupStore[EncodedClip]):
 
     def gather(self, plan: BatchPlan, device: torch.device | str) -> TrainingBatch:
         """The tensors of a plan, float32, on `device`."""
-        latents, memories, prompts, focuses = [], [], [], []
+        latents, memories, prompts = [], [], []
+        shown, remembered = [], []
         known: dict[int, list[torch.Tensor]] = {}
         for sample in plan.samples:
             clips = self.clips(sample.group)
             clip = clips[sample.clip]
             latents.append(clip.latents)
-            if clip.focus is not None:
-                focuses.append(clip.focus)
+            if clip.subjects is not None:
+                shown.append([(masks, clip.subjects.labels) for masks in clip.subjects.masks.unbind(1)])
+                others = [(clips[slot.clip].subjects, slot.keyframe) for slot in sample.memory]
+                remembered.append([(other.keyframes[k], other.labels) for other, k in others if other is not None])
             memories += [clips[slot.clip].keyframes[slot.keyframe, slot.variant] for slot in sample.memory]
             condition = clip.known(sample.num_known) if sample.num_known else self.loader.blank
             known.setdefault(sample.num_known, []).append(condition)
             texts = clip.captions
             prompts.append("" if sample.caption is None else texts[int(sample.caption * len(texts))])
         memory = None
+        known_subjects = len(shown) == len(latents)
         if plan.num_memory:
             stacked = _stack(memories, device)  # [B * M, z, h, w]
             memory = stacked.view(len(latents), plan.num_memory, *stacked.shape[1:]).transpose(1, 2)
@@ -171,7 +178,8 @@ class ClipStore(GroupStore[EncodedClip]):
             prompts=tuple(prompts),
             u=tuple(sample.u for sample in plan.samples),
             noise_seeds=tuple(sample.noise_seed for sample in plan.samples),
-            focus=_stack(focuses, device) if len(focuses) == len(latents) else None,
+            subjects=stack_subjects(shown, device) if known_subjects else None,
+            memory_subjects=stack_subjects(remembered, device) if known_subjects and plan.num_memory else None,
         )
 
 

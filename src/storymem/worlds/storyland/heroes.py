@@ -16,8 +16,10 @@ __all__ = [
     "BUILDS",
     "HATS",
     "HELD",
+    "HERO_CLASSES",
     "NAMES",
     "NECKWEAR",
+    "NOT_WORN",
     "PATTERNS",
     "SPECIES",
     "TEST_SHARE",
@@ -54,6 +56,21 @@ ATTRIBUTES = (
     "accessory_colour",
 )
 """The names of everything that makes a hero's looks, in the order of `Hero`'s fields."""
+
+NOT_WORN = "none"
+HERO_CLASSES: dict[str, tuple[str, ...]] = {
+    "species": SPECIES,
+    "build": BUILDS,
+    "colour": COLOURS,
+    "pattern": PATTERNS,
+    "hat": (NOT_WORN, *HATS),
+    "hat_colour": COLOURS,
+    "neckwear": (NOT_WORN, *NECKWEAR),
+    "neckwear_colour": COLOURS,
+    "accessory": (NOT_WORN, *ACCESSORIES),
+    "accessory_colour": COLOURS,
+}
+"""What each attribute can be, for those who read it: `NOT_WORN` stands for None, and then there is no colour."""
 
 TEST_SHARE, VALIDATION_SHARE = 0.10, 0.03
 """The shares of looks that training never sees: for benchmarks, and to watch training by."""

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from storymem.worlds.storyland.heroes import ACCESSORIES, BUILDS, HATS, NECKWEAR, PATTERNS, SPECIES
-from storymem.worlds.storyland.palette import COLOURS
+from storymem.worlds.storyland.heroes import HERO_CLASSES, NOT_WORN
 from storymem.worlds.storyland.places import PLACES, TIMES, WEATHERS
 from storymem.worlds.storyland.shots import ACTIONS, SHOT_TYPES
 
@@ -39,25 +38,12 @@ SECOND = 17
 """Frames that a shot of training has, of which `FRAMES` are looked at: one second."""
 GRID = 8
 """Pixels of a cell in which a head's middle is looked for."""
-NOT_WORN = "none"
 
 SCENE_CLASSES: dict[str, tuple[str, ...]] = {
     "place": tuple(PLACES),
     "time": TIMES,
     "weather": WEATHERS,
     "shot_type": SHOT_TYPES,
-}
-HERO_CLASSES: dict[str, tuple[str, ...]] = {
-    "species": SPECIES,
-    "build": BUILDS,
-    "colour": COLOURS,
-    "pattern": PATTERNS,
-    "hat": (NOT_WORN, *HATS),
-    "hat_colour": COLOURS,
-    "neckwear": (NOT_WORN, *NECKWEAR),
-    "neckwear_colour": COLOURS,
-    "accessory": (NOT_WORN, *ACCESSORIES),
-    "accessory_colour": COLOURS,
 }
 CLASSES: dict[str, tuple[str, ...]] = {**SCENE_CLASSES, **HERO_CLASSES, "action": ACTIONS}
 """Everything that is read, with what it can be."""

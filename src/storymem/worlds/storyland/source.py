@@ -12,6 +12,7 @@ from storymem.errors import SettingsError
 from storymem.worlds.storyland.captions import caption
 from storymem.worlds.storyland.rendering import render
 from storymem.worlds.storyland.stories import Group, sample_group
+from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks
 
 if TYPE_CHECKING:
     from storymem.training.clips import Clip
@@ -74,6 +75,11 @@ class StorylandSource:
         """See `ClipSource.identity`."""
         return f"storyland/{self.options.model_dump_json()}/{self.width}x{self.height}x{self.num_frames}"
 
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """See `ClipSource.classes`: of `LABEL_CLASSES`."""
+        return tuple(map(len, LABEL_CLASSES.values()))
+
     def __len__(self) -> int:
         return self.options.groups
 
@@ -95,7 +101,7 @@ class StorylandSource:
         import torch
 
         from storymem.training.clips import Clip
-        from storymem.worlds.storyland.truth import hero_masks
+        from storymem.training.subjects import Subjects
 
         clips = self._group(index).clips
         pixels = render(
@@ -105,7 +111,10 @@ class StorylandSource:
             Clip(
                 frames,
                 (clip.caption, *(caption(clip.spec, clip.style, seed=n) for n in range(1, self.options.phrasings))),
-                torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
+                Subjects(
+                    torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
+                    torch.from_numpy(hero_labels(clip.spec)),
+                ),
             )
             for frames, clip in zip(pixels, clips, strict=True)
         ]

@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storymem.worlds.storyland.compositor import layer_boxes
-from storymem.worlds.storyland.heroes import ATTRIBUTES
+from storymem.worlds.storyland.heroes import ATTRIBUTES, HERO_CLASSES, NOT_WORN
 from storymem.worlds.storyland.places import PLACES
 from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.scene import Scene, build_scene
-from storymem.worlds.storyland.shots import ShotSpec
+from storymem.worlds.storyland.shots import ACTIONS, ShotSpec
 
-__all__ = ["ground_truth", "hero_masks"]
+__all__ = ["LABEL_CLASSES", "ground_truth", "hero_labels", "hero_masks"]
 
 Array = NDArray[np.float64]
+
+LABEL_CLASSES: dict[str, tuple[str, ...]] = {**HERO_CLASSES, "action": ACTIONS}
+"""What `hero_labels` says of each hero, and what it can be."""
 
 # What of a hero must be in the picture for an attribute to be seen.
 _SHOWN_BY = {
@@ -79,20 +82,37 @@ def ground_truth(
 
 
 def hero_masks(spec: ShotSpec, num_frames: int, height: int, width: int, *, fps: float = FPS) -> NDArray[np.float32]:
-    """Where heroes and what they wear and hold are: [F, H, W], 1 inside the boxes around them, 0 elsewhere.
+    """Where each of N heroes and what they wear and hold are: [N, F, H, W], 1 inside the box around them, 0 elsewhere.
 
-    At edges of a box a pixel has the share that is covered.
+    Heroes are in the order of `ground_truth`. At edges of a box a pixel has the share that is covered.
     """
     scene = build_scene(spec, num_frames, height, width, fps)
-    masks = np.zeros((num_frames, height, width), dtype=np.float32)
+    masks = np.zeros((len(spec.actors), num_frames, height, width), dtype=np.float32)
     for index in range(len(spec.actors)):
         whole = _union(list(_boxes(scene, index, num_frames).values()))
         x0, y0, x1, y1 = (edge[:, None] for edge in np.nan_to_num(whole).T)  # nothing is shown: no width, no height
         across, down = np.arange(width), np.arange(height)
         columns = np.clip(np.minimum(x1, across + 1) - np.maximum(x0, across), 0, 1)  # [F, W]
         rows = np.clip(np.minimum(y1, down + 1) - np.maximum(y0, down), 0, 1)  # [F, H]
-        np.maximum(masks, (rows[:, :, None] * columns[:, None, :]).astype(np.float32), out=masks)
+        masks[index] = rows[:, :, None] * columns[:, None, :]
     return masks
+
+
+def hero_labels(spec: ShotSpec) -> NDArray[np.int64]:
+    """Looks and deeds of each of N heroes: [N, L], classes of `LABEL_CLASSES`, -1 for colours of what is not worn.
+
+    Also what this shot does not show of them, as others may.
+    """
+    rows = []
+    for actor in spec.actors:
+        values = {**actor.hero.attributes(), "action": actor.action}
+        rows.append(
+            [
+                -1 if value is None and name.endswith("_colour") else classes.index(value or NOT_WORN)
+                for (name, classes), value in zip(LABEL_CLASSES.items(), values.values(), strict=True)
+            ]
+        )
+    return np.array(rows, dtype=np.int64)
 
 
 def _boxes(scene: Scene, actor: int, num_frames: int) -> dict[str, Array]:

@@ -1,0 +1,79 @@
+"""What a source knows of the subjects of its clips, such as heroes: where they are, and what can be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["LatentSubjects", "SubjectBatch", "Subjects", "latent_coverage", "stack_subjects"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subjects:
+    """The N subjects of one clip.
+
+    Attributes:
+        masks: ``[N, F, H, W]`` in [0, 1], 1 where the picture shows the subject.
+        labels: ``[N, L]`` int64, what it is in each of the source's L respects, by class; -1 where that is not known.
+            L may be 0.
+    """
+
+    masks: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatentSubjects:
+    """The same in latents.
+
+    Attributes:
+        masks: ``[N, F_lat, h, w]`` in [0, 1], how much of a latent pixel the subject has.
+        keyframes: ``[K, N, h, w]``, the same of the clip's keyframes.
+        labels: ``[N, L]``, as in `Subjects`.
+    """
+
+    masks: torch.Tensor
+    keyframes: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectBatch:
+    """The subjects in each latent frame of a batch; where there are fewer than N, masks are 0.
+
+    Attributes:
+        masks: ``[B, T, N, h, w]`` in [0, 1].
+        labels: ``[B, T, N, L]``, as in `Subjects`.
+    """
+
+    masks: torch.Tensor
+    labels: torch.Tensor
+
+
+def latent_coverage(masks: torch.Tensor, temporal_factor: int, spatial_factor: int) -> torch.Tensor:
+    """Masks of pixels ``[N, F, H, W]`` as those of latent pixels ``[N, F_lat, h, w]``.
+
+    In space the mean, in time the largest of the frames that go into a latent one, so that nothing that moves is lost.
+    """
+    covered = torch.nn.functional.avg_pool2d(masks, spatial_factor)
+    number, frames, height, width = covered.shape
+    rest = covered[:, 1:].reshape(number, (frames - 1) // temporal_factor, temporal_factor, height, width)
+    return torch.cat([covered[:, :1], rest.amax(dim=2)], dim=1)
+
+
+def stack_subjects(
+    samples: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]], device: torch.device | str
+) -> SubjectBatch:
+    """One batch of B samples of T frames, each frame as (masks ``[N, h, w]``, labels ``[N, L]``), N of its own."""
+    frames = [frame for sample in samples for frame in sample]
+    most = max(masks.shape[0] for masks, _ in frames)
+    pad = torch.nn.functional.pad
+    masks = torch.stack([pad(masks, (0, 0, 0, 0, 0, most - masks.shape[0])) for masks, _ in frames])
+    labels = torch.stack([pad(labels, (0, 0, 0, most - labels.shape[0]), value=-1) for _, labels in frames])
+    lead = (len(samples), len(samples[0]))
+    return SubjectBatch(
+        masks.view(*lead, *masks.shape[1:]).to(device=device, dtype=torch.float32),
+        labels.view(*lead, *labels.shape[1:]).to(device),
+    )

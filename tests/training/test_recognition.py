@@ -1,0 +1,115 @@
+"""Naming subjects from the middle of the network."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import toys
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+
+from storymem.errors import SettingsError
+from storymem.training.networks import Denoiser, build_transformer
+from storymem.training.recognition import Recogniser, recognition_loss, recognition_share
+from storymem.training.run import train
+from storymem.training.sections import TransformerSection
+from storymem.training.subjects import SubjectBatch, stack_subjects
+
+KNOWN = "data.options={groups: 40, clips: 3, subjects: true}"
+
+
+def test_the_loss_is_cross_entropy_weighed_by_what_a_subject_has_of_a_token() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1, 1, 2, 5)  # two tokens, respects of 3 and of 2 classes
+    masks = torch.zeros(2, 1, 2, 2, 4)
+    masks[0, 0, 0, :, :2] = 1  # the first subject has the first token,
+    masks[0, 0, 1, 0, 2:] = 1  # the second half of the second one;
+    labels = torch.tensor([[[[2, 0], [1, -1]]], [[[0, 0], [0, 0]]]])  # of the second nothing is known in one respect
+    loss = recognition_loss(logits, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    first, second = logits[0, 0, 0]
+    expected = (
+        cross_entropy(first[:3], torch.tensor(2))
+        + cross_entropy(first[3:], torch.tensor(0))
+        + 0.5 * cross_entropy(second[:3], torch.tensor(1))
+    ) / 2.5
+    torch.testing.assert_close(loss[0], expected)
+    assert loss[1] == 0  # nobody is there
+    certain = torch.full_like(logits, -50.0)
+    certain[0, 0, 0, 0, 2] = certain[0, 0, 0, 0, 3] = certain[0, 0, 0, 1, 0] = 50.0
+    share = recognition_share(certain, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    torch.testing.assert_close(share, torch.tensor([2 / 2.5, 0.0]))
+
+
+def test_subjects_of_frames_with_fewer_are_padded() -> None:
+    one = (torch.ones(1, 2, 2), torch.tensor([[3, 1]]))
+    two = (torch.ones(2, 2, 2), torch.tensor([[0, 1], [2, -1]]))
+    batch = stack_subjects([[one, two], [two, one]], "cpu")
+    assert tuple(batch.masks.shape) == (2, 2, 2, 2, 2)
+    assert batch.masks[0, 0, 1].eq(0).all()
+    assert batch.labels[0].tolist() == [[[3, 1], [-1, -1]], [[0, 1], [2, -1]]]
+
+
+def test_tokens_are_heard_in_their_places() -> None:
+    """A recogniser that reads a number which the patch embedding writes finds it in the token of that place."""
+    sizes = TransformerSection(num_layers=1, num_attention_heads=2, attention_head_dim=12, ffn_dim=32, freq_dim=16)
+    transformer = build_transformer(sizes, 4, 8)
+    recogniser = Recogniser(transformer, (2,))
+    recogniser.norm = torch.nn.Identity()  # type: ignore[assignment]
+    for block in transformer.blocks:
+        for part in (block.attn1.to_out[0], block.attn2.to_out[0], block.ffn.net[2]):
+            torch.nn.init.zeros_(part.weight)
+            torch.nn.init.zeros_(part.bias)
+    patch, head = transformer.patch_embedding, recogniser.head
+    for module in (patch, head):
+        torch.nn.init.zeros_(module.weight)
+        torch.nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        patch.weight[0, 0] = 1
+        head.weight[1, 0] = 1
+    states = torch.randn(2, 12, 3, 4, 6)
+    denoiser = Denoiser(transformer, None, None, recogniser)
+    _, said = denoiser(states, torch.tensor([500.0, 20.0]), torch.randn(2, 5, 8), None, (-5, 0, 1))
+    assert said is not None
+    sums = states[:, 0].unfold(2, 2, 2).unfold(3, 2, 2).sum((-1, -2))
+    torch.testing.assert_close(said[..., 1], sums)
+
+
+def test_squares_are_recognised_and_the_recogniser_is_left_behind(small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    changes = ["loss.recognition=1", "loss.focus=2", "steps=40", "log_every=40", "checkpoint_every=20"]
+    changes += ["validation={every: 40, clips: 8, levels: [0.2]}", "conditioning={max_memory: 1, drop_memory: 0.2}"]
+    changes += ["batch_size=16", "optimizer.learning_rate=1e-2", "ema.decay=0"]
+    train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", KNOWN, *changes))
+    assert toys.losses(tmp_path, "validation/0.2/right/recognised")[-1] > 0.6  # of five colours
+    names = load_file(tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors").keys()
+    assert names == load_file(small_model / "transformer" / "diffusion_pytorch_model.safetensors").keys()
+    weights = load_file(tmp_path / "checkpoints" / "model-00000040" / "weights.safetensors")
+    assert weights["recogniser.head.weight"].shape == (len(toys.COLOURS), 24)
+
+
+def test_the_memory_stage_recognises_too_and_writes_only_the_lora(small_model: Path, tmp_path: Path) -> None:
+    change = ["loss.recognition=0.5", "steps=2", "checkpoint_every=0"]
+    train(toys.stage(toys.MEMORY, tmp_path / "with", f"model={small_model}", KNOWN, *change))
+    train(toys.stage(toys.MEMORY, tmp_path / "without", f"model={small_model}", KNOWN, "steps=2"))
+    first, second = (toys.losses(tmp_path / name)[0] for name in ("with", "without"))
+    # Clip and memory, both near the entropy of five colours when nothing is learned yet.
+    assert first - second == pytest.approx(2 * 0.5 * math.log(len(toys.COLOURS)), rel=0.35)
+    (lora,) = (tmp_path / "with" / "lora").glob("*.safetensors")
+    assert not [name for name in load_file(lora) if "recogniser" in name]
+
+
+def test_a_compiled_block_is_heard_as_well(small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    change = [f"vae={vae}", KNOWN, "loss.recognition=1", "steps=3", "checkpoint_every=0"]
+    train(toys.stage(toys.BASE, tmp_path / "plain", *change))
+    train(toys.stage(toys.BASE, tmp_path / "compiled", *change, "runtime.compile=static"))
+    assert toys.losses(tmp_path / "compiled") == pytest.approx(toys.losses(tmp_path / "plain"), rel=1e-4)
+
+
+def test_a_world_that_knows_nothing_is_refused(small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    with pytest.raises(SettingsError, match="squares does not say what its subjects are"):
+        train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", "loss.recognition=1", "steps=1"))
