@@ -59,8 +59,12 @@ def rows(model: type[BaseModel], prefix: str, skip: frozenset[str] = frozenset()
 def render() -> str:
     """The whole section."""
     head = "| setting | default | what it does |\n|---|---|---|\n"
-    shared = frozenset(VaeStage.model_fields) & frozenset(BaseStage.model_fields) & frozenset(MemoryStage.model_fields)
-    shared -= {"stage"}
+    kinds: list[dict[str, Any]] = [
+        {name: field.annotation for name, field in stage.model_fields.items()}
+        for stage in (VaeStage, BaseStage, MemoryStage)
+    ]
+    # `loss` is in all of them, and something else in each.
+    shared = frozenset(n for n in kinds[0] if n != "stage" and all(k.get(n) == kinds[0][n] for k in kinds))
     common = type("Common", (VaeStage,), {"__module__": __name__, "__annotations__": {}})
     parts = ["### Every stage\n", head + "\n".join(rows(common, "", frozenset(VaeStage.model_fields) - shared))]
     for name, stage in (("vae", VaeStage), ("base", BaseStage), ("memory", MemoryStage)):
