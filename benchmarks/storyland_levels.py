@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 
-from storymem.cli.options import parse_size
+from storymem.cli.options import given, parse_size
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import ShotCondition, build_condition
-from storymem.conditioning.layout import VideoLayout
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
-from storymem.training.denoise import draw_noise
+from storymem.settings import SamplingConfig
+from storymem.training.denoise import Geometry, draw_noise
 from storymem.training.networks import Denoiser
 from storymem.training.objective import (
     NUM_TRAIN_TIMESTEPS,
@@ -43,8 +43,6 @@ from storymem.worlds.storyland import ground_truth, render, sample_group
 from storymem.worlds.storyland.reader import Reader, load_reader
 from storymem.worlds.storyland.scoring import wilson
 
-FPS, STRIDE, SHIFT = 16, 5, 3.0
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -55,44 +53,44 @@ class Batch:
     blank: torch.Tensor
     captions: tuple[str, ...]
     truths: tuple[dict[str, Any], ...]
-    size: tuple[int, int, int]
 
 
-def draw(codec: LatentCodec, count: int, memory: int, size: tuple[int, int, int], seed: int) -> Batch:
+def draw(codec: LatentCodec, count: int, memory: int, sampling: SamplingConfig, seed: int) -> Batch:
     """One clip of each of `count` groups; the middle frames of the others are its memory."""
-    width, height, frames = size
+    width, height, frames = sampling.width, sampling.height, sampling.num_frames
     latents, memories, captions, truths = [], [], [], []
     for number in range(seed, seed + count):
         group = sample_group(number, "test", clips=memory + 1)
-        pixels = render([clip.spec for clip in group.clips], frames, height, width, fps=FPS)
+        pixels = render([clip.spec for clip in group.clips], frames, height, width, fps=sampling.fps)
         target = number % (memory + 1)
         others = [i for i in range(memory + 1) if i != target]
         latents.append(codec.encode(pixels[target : target + 1]))
         memories.append(codec.encode(pixels[others, :, frames // 2, None])[:, :, 0].transpose(0, 1)[None])
         captions.append(group.clips[target].caption)
-        truths.append(ground_truth(group.clips[target].spec, frames, height, width, fps=FPS))
+        truths.append(ground_truth(group.clips[target].spec, frames, height, width, fps=sampling.fps))
     blank = codec.encode_known(None, frames, height, width)
-    return Batch(torch.cat(latents), torch.cat(memories), blank, tuple(captions), tuple(truths), size)
+    return Batch(torch.cat(latents), torch.cat(memories), blank, tuple(captions), tuple(truths))
 
 
 class Model:
     """What is measured: velocities of a batch with and without memory."""
 
-    def __init__(self, folder: Path, guidance: float) -> None:
+    def __init__(self, folder: Path, sampling: SamplingConfig, guidance: float) -> None:
         parts: Any = load_components(folder, dtype=torch.float32)
         self.codec = LatentCodec(parts.vae)
         self.denoiser = Denoiser(parts.transformer, parts.text_encoder).eval()
         self.tokenizer = parts.tokenizer
+        self.sampling = sampling
         self.guidance = guidance
 
     def condition(self, batch: Batch, memory: torch.Tensor | None) -> ShotCondition:
         """Of the whole batch."""
-        width, height, frames = batch.size
+        sampling = self.sampling
         number = 0 if memory is None else memory.shape[2]
-        factors = {"temporal_factor": self.codec.temporal_factor, "spatial_factor": self.codec.spatial_factor}
-        layout = VideoLayout(frames, height, width, num_memory=number, num_known=0, **factors)
+        factors = self.codec.temporal_factor, self.codec.spatial_factor
+        geometry = Geometry(sampling.num_frames, sampling.height, sampling.width, *factors)
         blank = batch.blank.expand(len(batch.captions), -1, -1, -1, -1)
-        return build_condition(layout, memory, blank, stride=STRIDE)
+        return build_condition(geometry.layout(number, 0), memory, blank, stride=sampling.memory_stride)
 
     @torch.no_grad()
     def velocity(self, states: torch.Tensor, t: float, condition: ShotCondition, texts: Sequence[str]) -> torch.Tensor:
@@ -112,9 +110,10 @@ class Model:
         clean, condition = sequence_of(batch.memory, batch.latents), self.condition(batch, batch.memory)
         at = torch.full((len(clean),), level)
         states = add_noise(clean, noise, at)
-        first = level / (SHIFT - (SHIFT - 1) * level)
+        shift = self.sampling.shift
+        first = level / (shift - (shift - 1) * level)
         s = torch.linspace(first, 0, max(2, round(steps * first)) + 1)
-        levels = (SHIFT * s / (1 + (SHIFT - 1) * s)).tolist()
+        levels = (shift * s / (1 + (shift - 1) * s)).tolist()
         for t, after in pairwise(levels):
             states[:, :, :number] = add_noise(clean, noise, torch.full((len(clean),), t))[:, :, :number]
             velocity = self.velocity(states, t, condition, batch.captions)
@@ -138,7 +137,7 @@ def looks(reader: Reader, video: torch.Tensor, truths: Sequence[dict[str, Any]])
     """By attribute which looks that can be seen are read right; heroes from left to right, wrong if one is missing."""
     marks: dict[str, list[bool]] = {}
     for frames, truth in zip(video, truths, strict=True):
-        found = sorted(reader.read(frames.transpose(0, 1).numpy()).heroes, key=lambda hero: hero.x)
+        found = reader.read(frames.transpose(0, 1).numpy()).heroes
         for index, hero in enumerate(truth["heroes"]):
             for name in hero["visible"]:
                 value = hero["attributes"][name]
@@ -152,14 +151,12 @@ def looks(reader: Reader, video: torch.Tensor, truths: Sequence[dict[str, Any]])
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that is reported."""
     resolved = resolve_model(ModelRequest())
-    sampling = resolved.sampling
     width, height = parse_size(args.size)
-    frames = args.frames or sampling["num_frames"]
-    size = (width or sampling["width"], height or sampling["height"], frames)
+    sampling = SamplingConfig(**resolved.sampling | given(width=width, height=height, num_frames=args.frames))
     folder = args.model or resolved.model.folder
     assert folder is not None
-    model = Model(folder, args.guidance)
-    batch = draw(model.codec, args.clips, args.memory, size, args.seed)
+    model = Model(folder, sampling, args.guidance)
+    batch = draw(model.codec, args.clips, args.memory, sampling, args.seed)
     reader = load_reader()
     slots = args.memory + batch.latents.shape[2]
     noise = draw_noise(range(args.clips), (batch.latents.shape[1], slots, *batch.latents.shape[3:]), "cpu")

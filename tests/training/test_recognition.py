@@ -57,7 +57,7 @@ def test_tokens_are_heard_in_their_places() -> None:
     sizes = TransformerSection(num_layers=1, num_attention_heads=2, attention_head_dim=12, ffn_dim=32, freq_dim=16)
     transformer = build_transformer(sizes, 4, 8)
     recogniser = Recogniser(transformer, (2,))
-    recogniser.norm = torch.nn.Identity()  # type: ignore[assignment]
+    recogniser.norm = torch.nn.Identity()
     for block in transformer.blocks:
         for part in (block.attn1.to_out[0], block.attn2.to_out[0], block.ffn.net[2]):
             torch.nn.init.zeros_(part.weight)

@@ -26,6 +26,7 @@ __all__ = [
     "VALIDATION_SHARE",
     "Hero",
     "Split",
+    "class_of",
     "count_heroes",
     "sample_hero",
     "sample_heroes",
@@ -71,6 +72,14 @@ HERO_CLASSES: dict[str, tuple[str, ...]] = {
     "accessory_colour": COLOURS,
 }
 """What each attribute can be, for those who read it: `NOT_WORN` stands for None, and then there is no colour."""
+
+
+def class_of(name: str, value: str | None) -> int:
+    """The number of an attribute's value in `HERO_CLASSES`; -1 for the colour of what is not worn."""
+    if value is None and name.endswith("_colour"):
+        return -1
+    return HERO_CLASSES[name].index(NOT_WORN if value is None else value)
+
 
 TEST_SHARE, VALIDATION_SHARE = 0.10, 0.03
 """The shares of looks that training never sees: for benchmarks, and to watch training by."""

@@ -18,6 +18,7 @@ from torch.nn import functional
 from storymem.errors import StorageError
 from storymem.training.augment import augment
 from storymem.training.sections import AugmentSection
+from storymem.worlds.storyland.heroes import class_of
 from storymem.worlds.storyland.reader import SURE, Reader
 from storymem.worlds.storyland.reader_network import (
     CLASSES,
@@ -25,7 +26,6 @@ from storymem.worlds.storyland.reader_network import (
     GRID,
     HEIGHT,
     HERO_CLASSES,
-    NOT_WORN,
     SCENE_CLASSES,
     SECOND,
     WIDTH,
@@ -131,10 +131,7 @@ def _middle_and_size(box: Sequence[float]) -> list[float]:
 
 def _target(name: str, hero: dict[str, Any]) -> int:
     """The class of an attribute, or -1 if it cannot be seen; what is not worn has no colour."""
-    value = hero["attributes"][name]
-    if name not in hero["visible"] or (value is None and name.endswith("_colour")):
-        return -1
-    return HERO_CLASSES[name].index(NOT_WORN if value is None else value)
+    return class_of(name, hero["attributes"][name]) if name in hero["visible"] else -1
 
 
 def _scene_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storymem.worlds.storyland.compositor import layer_boxes
-from storymem.worlds.storyland.heroes import ATTRIBUTES, HERO_CLASSES, NOT_WORN
+from storymem.worlds.storyland.heroes import ATTRIBUTES, HERO_CLASSES, class_of
 from storymem.worlds.storyland.places import PLACES
 from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.scene import Scene, build_scene
@@ -103,15 +103,10 @@ def hero_labels(spec: ShotSpec) -> NDArray[np.int64]:
 
     Also what this shot does not show of them, as others may.
     """
-    rows = []
-    for actor in spec.actors:
-        values = {**actor.hero.attributes(), "action": actor.action}
-        rows.append(
-            [
-                -1 if value is None and name.endswith("_colour") else classes.index(value or NOT_WORN)
-                for (name, classes), value in zip(LABEL_CLASSES.items(), values.values(), strict=True)
-            ]
-        )
+    rows = [
+        [*(class_of(name, value) for name, value in actor.hero.attributes().items()), ACTIONS.index(actor.action)]
+        for actor in spec.actors
+    ]
     return np.array(rows, dtype=np.int64)
 
 
