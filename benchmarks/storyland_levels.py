@@ -41,7 +41,7 @@ from storymem.training.objective import (
 from storymem.training.text import tokenize
 from storymem.worlds.storyland import ground_truth, render, sample_group
 from storymem.worlds.storyland.reader import Reader, load_reader
-from storymem.worlds.storyland.scoring import wilson
+from storymem.worlds.storyland.scoring import Mark, figure
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,11 @@ class Model:
         return float(video_loss(velocity, velocity_target(clean, noise), number).mean())
 
 
-def looks(reader: Reader, video: torch.Tensor, truths: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
-    """By attribute which looks that can be seen are read right; heroes from left to right, wrong if one is missing."""
-    marks: dict[str, list[bool]] = {}
+def looks(reader: Reader, video: torch.Tensor, truths: Sequence[dict[str, Any]]) -> list[list[Mark]]:
+    """Per clip which looks that can be seen are read right; heroes from left to right, wrong if one is missing."""
+    marks: list[list[Mark]] = []
     for frames, truth in zip(video, truths, strict=True):
+        marks.append([])
         found = reader.read(frames.transpose(0, 1).numpy()).heroes
         for index, hero in enumerate(truth["heroes"]):
             for name in hero["visible"]:
@@ -144,7 +145,7 @@ def looks(reader: Reader, video: torch.Tensor, truths: Sequence[dict[str, Any]])
                 if value is None and name.endswith("_colour"):
                     continue
                 right = len(found) == len(truth["heroes"]) and found[index].attributes[name] == value
-                marks.setdefault(name, []).append(right)
+                marks[-1].append(Mark("looks", name, right, 0.0))
     return marks
 
 
@@ -163,10 +164,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {"clips": args.clips, "memory": args.memory, "guidance": args.guidance, "levels": {}}
     for level in (0.0, *args.levels):
         latents = model.denoise(batch, noise, level, args.steps) if level else batch.latents
-        marks = looks(reader, model.codec.decode(latents), batch.truths)
-        every = [mark for some in marks.values() for mark in some]
-        row: dict[str, Any] = {"right": sum(every) / len(every), "interval": wilson(sum(every), len(every))}
-        row["by"] = {name: sum(some) / len(some) for name, some in sorted(marks.items())}
+        found = figure(looks(reader, model.codec.decode(latents), batch.truths))
+        assert found is not None
+        row: dict[str, Any] = {"right": found["share"], "interval": (found["low"], found["high"])}
+        row["by"] = {name: one["share"] for name, one in sorted(found["by"].items())}
         if level:
             row["error"] = model.error(batch, noise, level, batch.memory)
             row["error without memory"] = model.error(batch, noise, level, None)
