@@ -113,6 +113,11 @@ def test_single_frames_in_two_dimensions_are_the_same() -> None:
 SIZES = ("vae.base_dim=12", "vae.decoder_base_dim=8", "vae.z_dim=4", "vae.dim_mult=[1,1,2]", "vae.freeze_encoder=true")
 
 
+def test_new_weights_beside_weights_to_begin_with_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="init says how new weights are made, and start gives weights"):
+        toys.stage(toys.VAE, tmp_path, "vae.init=linear", f"vae.start={tmp_path}")
+
+
 def test_a_frozen_code_stays_through_two_runs(tmp_path: Path) -> None:
     train(toys.stage(toys.VAE, tmp_path / "a", *SIZES, "vae.init=linear", "data.num_frames=1", "steps=2"))
     start = f"vae.start={tmp_path / 'a' / 'vae'}"

@@ -317,6 +317,8 @@ class VaeSection(Section):
             raise ValueError(
                 "freeze_encoder keeps a code that is there: set init to linear, or start to a VAE's folder"
             )
+        if self.init != "random" and self.start is not None:
+            raise ValueError("init says how new weights are made, and start gives weights: leave one of them out")
         return self
 
     @property
