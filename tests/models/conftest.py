@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from storymem.models.checkpoints import load_components
 
 State = dict[str, torch.Tensor]
 
@@ -14,6 +17,17 @@ State = dict[str, torch.Tensor]
 def original(checkpoint: Path) -> State:
     """The high-noise expert under its original key names."""
     return load_file(checkpoint / "high_noise_model" / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def experts(checkpoint: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
+    parts = load_components(checkpoint, only={"transformer", "transformer_2"})
+    return parts.transformer, parts.transformer_2
+
+
+@pytest.fixture
+def transformer(experts: tuple[torch.nn.Module, torch.nn.Module]) -> torch.nn.Module:
+    return copy.deepcopy(experts[0])
 
 
 @pytest.fixture
