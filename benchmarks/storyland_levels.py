@@ -27,6 +27,7 @@ from storymem.conditioning.condition import ShotCondition, build_condition
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
+from storymem.sampling import shift_level, unshift_level
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import Geometry, draw_noise
 from storymem.training.networks import Denoiser
@@ -111,9 +112,8 @@ class Model:
         at = torch.full((len(clean),), level)
         states = add_noise(clean, noise, at)
         shift = self.sampling.shift
-        first = level / (shift - (shift - 1) * level)
-        s = torch.linspace(first, 0, max(2, round(steps * first)) + 1)
-        levels = (shift * s / (1 + (shift - 1) * s)).tolist()
+        first = unshift_level(level, shift)
+        levels = shift_level(torch.linspace(first, 0, max(2, round(steps * first)) + 1), shift).tolist()
         for t, after in pairwise(levels):
             states[:, :, :number] = add_noise(clean, noise, torch.full((len(clean),), t))[:, :, :number]
             velocity = self.velocity(states, t, condition, batch.captions)
@@ -153,7 +153,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that is reported."""
     resolved = resolve_model(ModelRequest())
     width, height = parse_size(args.size)
-    sampling = SamplingConfig(**resolved.sampling | given(width=width, height=height, num_frames=args.frames))
+    sampling = SamplingConfig(**{**resolved.sampling, **given(width=width, height=height, num_frames=args.frames)})
     folder = args.model or resolved.model.folder
     assert folder is not None
     model = Model(folder, sampling, args.guidance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from storymem.settings import SamplingConfig, Solver
 
-__all__ = ["FlowDPMSolverMultistepScheduler", "Scheduler", "flow_sigmas", "make_scheduler"]
+__all__ = [
+    "FlowDPMSolverMultistepScheduler",
+    "Scheduler",
+    "flow_sigmas",
+    "make_scheduler",
+    "shift_level",
+    "unshift_level",
+]
+
+Levels = TypeVar("Levels", float, "NDArray[np.float64]", torch.Tensor)
 
 Scheduler: TypeAlias = UniPCMultistepScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
 
@@ -26,15 +35,24 @@ NUM_TRAIN_TIMESTEPS = 1000
 UNIPC_SIGMA_MAX = 1.0 - 1.0 / NUM_TRAIN_TIMESTEPS
 
 
+def shift_level(s: Levels, shift: float) -> Levels:
+    """The noise level ``shift * s / (1 + (shift - 1) * s)`` of s in [0, 1] (arXiv 2403.03206, eq. 23)."""
+    return shift * s / (1 + (shift - 1) * s)
+
+
+def unshift_level(t: float, shift: float) -> float:
+    """The s of a noise level: the inverse of `shift_level`."""
+    return t / (shift - (shift - 1) * t)
+
+
 def flow_sigmas(num_inference_steps: int, shift: float, solver: Solver = "unipc") -> NDArray[np.float64]:
     """Noise levels of the steps, falling, without the final zero.
 
-    ``sigma = shift * s / (1 + (shift - 1) * s)`` over ``s = linspace(s_max, 0, n + 1)[:-1]`` with s_max = 0.999 for
-    UniPC and 1 for the others (Wan2.2's schedules; the shift is that of SD3, arXiv 2403.03206, eq. 23).
+    `shift_level` of ``s = linspace(s_max, 0, n + 1)[:-1]`` with s_max = 0.999 for UniPC and 1 for the others (Wan2.2's
+    schedules).
     """
     start = UNIPC_SIGMA_MAX if solver == "unipc" else 1.0
-    s = np.linspace(start, 0.0, num_inference_steps + 1)[:-1]
-    return shift * s / (1 + (shift - 1) * s)
+    return shift_level(np.linspace(start, 0.0, num_inference_steps + 1)[:-1], shift)
 
 
 class FlowDPMSolverMultistepScheduler(DPMSolverMultistepScheduler):  # type: ignore[misc]  # diffusers is untyped

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from storymem.conditioning.condition import ShotCondition
+from storymem.sampling import shift_level, unshift_level
 
 if TYPE_CHECKING:
     from storymem.training.sections import NoiseSection
@@ -35,14 +36,10 @@ NUM_TRAIN_TIMESTEPS = 1000
 def noise_level(u: float, config: NoiseSection, low: float = 0.0, high: float = 1.0) -> float:
     """The noise level t in [low, high] that belongs to u, uniform in (0, 1): the inverse of the distribution function.
 
-    s is uniform or logit-normal (arXiv 2403.03206, section 3.1), t = shift * s / (1 + (shift - 1) * s) (its eq. 23). An
-    expert sees the part of this distribution that lies in its range.
+    s is uniform or logit-normal (arXiv 2403.03206, section 3.1), t is its `shift_level`. An expert sees the part of
+    this distribution that lies in its range.
     """
-
-    def unshift(t: float) -> float:
-        return t / (config.shift - (config.shift - 1) * t)
-
-    s_low, s_high = unshift(low), unshift(high)
+    s_low, s_high = unshift_level(low, config.shift), unshift_level(high, config.shift)
     if config.distribution == "uniform":
         s = s_low + u * (s_high - s_low)
     else:
@@ -50,8 +47,7 @@ def noise_level(u: float, config: NoiseSection, low: float = 0.0, high: float = 
         edges = [0.0 if s <= 0 else 1.0 if s >= 1 else normal.cdf(math.log(s / (1 - s))) for s in (s_low, s_high)]
         p = edges[0] + u * (edges[1] - edges[0])
         s = 1 / (1 + math.exp(-normal.inv_cdf(min(max(p, 1e-12), 1 - 1e-12))))
-    t = config.shift * s / (1 + (config.shift - 1) * s)
-    return min(max(t, low), high)
+    return min(max(shift_level(s, config.shift), low), high)
 
 
 def noise_levels(us: Sequence[float], config: NoiseSection, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
