@@ -136,6 +136,45 @@ def test_a_frozen_code_stays_through_two_runs(tmp_path: Path) -> None:
     assert not torch.equal(weights[0]["decoder.conv_in.weight"], weights[1]["decoder.conv_in.weight"])
 
 
+def vae_of(run: Path) -> Any:
+    """What a run has written."""
+    return load_components(None, vae=run / "vae", only=["vae"]).vae
+
+
+def test_models_are_given_channels_as_loud_as_asked(tmp_path: Path) -> None:
+    scale = torch.tensor([2.0, 1.0, 0.5, 1.25])
+    asked = f"vae.latent_scale={scale.tolist()}"
+    for name, more in (("plain", ()), ("scaled", (asked,))):
+        train(toys.stage(toys.VAE, tmp_path / name, *SIZES, "vae.init=linear", "data.num_frames=1", "steps=1", *more))
+    start = f"vae.start={tmp_path / 'scaled' / 'vae'}"
+    train(toys.stage(toys.VAE, tmp_path / "on", *SIZES, start, "steps=1"))
+    train(toys.stage(toys.VAE, tmp_path / "twice", *SIZES, start, asked, "steps=1"))
+    frame = pictures(0, 1)
+    plain, scaled, on, twice = (vae_of(tmp_path / name) for name in ("plain", "scaled", "on", "twice"))
+    latents = LatentCodec(plain).encode(frame)
+    louder = LatentCodec(scaled).encode(frame)
+    torch.testing.assert_close(louder, latents * scale.view(1, -1, 1, 1, 1))
+    torch.testing.assert_close(LatentCodec(scaled).decode(louder), LatentCodec(plain).decode(latents))
+    torch.testing.assert_close(LatentCodec(on).encode(frame), louder)
+    torch.testing.assert_close(LatentCodec(twice).encode(frame), louder * scale.view(1, -1, 1, 1, 1))
+
+
+def test_measured_channels_are_as_loud_as_asked(tmp_path: Path) -> None:
+    for name, more in (("plain", ()), ("scaled", ("vae.latent_scale=[2,1,0.5,1]",))):
+        train(toys.stage(toys.VAE, tmp_path / name, "vae.z_dim=4", "steps=1", *more))
+    plain, scaled = (vae_of(tmp_path / name).config for name in ("plain", "scaled"))
+    assert scaled.latents_mean == plain.latents_mean
+    assert [a / b for a, b in zip(plain.latents_std, scaled.latents_std, strict=True)] == pytest.approx([2, 1, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"), [("[1,2]", "each of the 4 channels, not 2"), ("[1,1,0,1]", "greater than 0")]
+)
+def test_a_scale_that_does_not_fit_is_refused(tmp_path: Path, scale: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        toys.stage(toys.VAE, tmp_path, "vae.z_dim=4", f"vae.latent_scale={scale}")
+
+
 def test_codes_are_damaged_as_strongly_as_asked_in_the_units_that_models_see() -> None:
     stage = toys.stage(toys.VAE, Path("unused"), *SIZES, "vae.init=linear", "loss.code_noise=0.4")
     vae = build_vae(stage.vae, z_std=(1.0, 2.0, 1.0, 0.5))

@@ -306,9 +306,15 @@ class VaeSection(Section):
     """Train the decoder only: the code stays as it is, and transformers can be trained on it meanwhile."""
     start: Path | None = None
     """A VAE folder of this shape whose weights to begin with, such as the output of another run."""
+    latent_scale: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """How much louder models are given each latent channel, one number for each of `z_dim`; left out, as it is."""
 
     @model_validator(mode="after")
     def _lengths(self) -> VaeSection:
+        if self.latent_scale and len(self.latent_scale) != self.z_dim:
+            raise ValueError(
+                f"latent_scale needs one number for each of the {self.z_dim} channels, not {len(self.latent_scale)}"
+            )
         if len(self.temporal_downsample) != len(self.dim_mult) - 1:
             raise ValueError(f"temporal_downsample needs {len(self.dim_mult) - 1} entries, one less than dim_mult")
         if sum(self.temporal_downsample) != 2:

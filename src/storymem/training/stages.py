@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -67,7 +68,7 @@ def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_chang
             if not stage.vae.freeze_encoder:  # else latents are as they were, and models may have been trained on them
                 clips = [clip for index in store.window(stage.steps) for clip in store.clips(index)][:_STATISTICS_CLIPS]
                 mean, std = latent_statistics(vae, [*clips, *(clip[:, :1] for clip in clips)])
-                vae.register_to_config(latents_mean=mean, latents_std=std)
+                vae.register_to_config(latents_mean=mean, latents_std=_scaled(std, stage.vae.latent_scale))
             save_vae(stage.output / "vae", vae)
         result.outputs.append(stage.output / "vae")
     accelerator.wait_for_everyone()
@@ -80,17 +81,24 @@ def _new_vae(stage: VaeStage, store: GroupStore[torch.Tensor]) -> AutoencoderKLW
     if stage.vae.start is not None:
         before = cast(Any, load_components(None, vae=stage.vae.start, only=["vae"]).vae)
         load_weights(vae, before, stage.vae.start)
-        vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
+        std = _scaled(before.config.latents_std, stage.vae.latent_scale)
+        vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=std)
     elif stage.vae.init == "linear":
         clips = [clip for index in store.window(0) for clip in store.clips(index)]
         step = max(1, len(clips) // _LINEAR_PICTURES)
         pictures = torch.stack([clip[:, i % clip.shape[1]] for i, clip in enumerate(clips[::step])])
         start_linear(vae, pictures.float() / 127.5 - 1)
+        vae.register_to_config(latents_std=_scaled(vae.config.latents_std, stage.vae.latent_scale))
     if stage.vae.freeze_encoder:
         vae.encoder.requires_grad_(False)
         cast(Any, vae.quant_conv).requires_grad_(False)
     quicken_stills(vae)
     return vae
+
+
+def _scaled(std: Sequence[float], scale: Sequence[float]) -> list[float]:
+    """`latents_std`, by which pipelines divide what models see, with `vae.latent_scale` in it."""
+    return [a / b for a, b in zip(std, scale, strict=True)] if scale else list(std)
 
 
 def run_denoising(
