@@ -110,6 +110,11 @@ def test_single_frames_in_two_dimensions_are_the_same() -> None:
     assert not LatentCodec(vae).encode(clips).isfinite().all()
 
 
+def vae_of(run: Path) -> Any:
+    """What a run has written."""
+    return load_components(None, vae=run / "vae", only=["vae"]).vae
+
+
 SIZES = ("vae.base_dim=12", "vae.decoder_base_dim=8", "vae.z_dim=4", "vae.dim_mult=[1,1,2]", "vae.freeze_encoder=true")
 
 
@@ -122,7 +127,7 @@ def test_a_frozen_code_stays_through_two_runs(tmp_path: Path) -> None:
     train(toys.stage(toys.VAE, tmp_path / "a", *SIZES, "vae.init=linear", "data.num_frames=1", "steps=2"))
     start = f"vae.start={tmp_path / 'a' / 'vae'}"
     train(toys.stage(toys.VAE, tmp_path / "b", *SIZES, start, "steps=2"))
-    first, second = (load_components(None, vae=tmp_path / n / "vae", only=["vae"]).vae for n in "ab")
+    first, second = (vae_of(tmp_path / n) for n in "ab")
     assert first is not None
     assert second is not None
     assert second.config.latents_mean == first.config.latents_mean == [0.0] * 4
@@ -134,11 +139,6 @@ def test_a_frozen_code_stays_through_two_runs(tmp_path: Path) -> None:
         if name.startswith("encoder."):
             assert torch.equal(value, weights[1][name]), name
     assert not torch.equal(weights[0]["decoder.conv_in.weight"], weights[1]["decoder.conv_in.weight"])
-
-
-def vae_of(run: Path) -> Any:
-    """What a run has written."""
-    return load_components(None, vae=run / "vae", only=["vae"]).vae
 
 
 def test_models_are_given_channels_as_loud_as_asked(tmp_path: Path) -> None:

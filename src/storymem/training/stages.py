@@ -81,14 +81,13 @@ def _new_vae(stage: VaeStage, store: GroupStore[torch.Tensor]) -> AutoencoderKLW
     if stage.vae.start is not None:
         before = cast(Any, load_components(None, vae=stage.vae.start, only=["vae"]).vae)
         load_weights(vae, before, stage.vae.start)
-        std = _scaled(before.config.latents_std, stage.vae.latent_scale)
-        vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=std)
+        vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
     elif stage.vae.init == "linear":
         clips = [clip for index in store.window(0) for clip in store.clips(index)]
         step = max(1, len(clips) // _LINEAR_PICTURES)
         pictures = torch.stack([clip[:, i % clip.shape[1]] for i, clip in enumerate(clips[::step])])
         start_linear(vae, pictures.float() / 127.5 - 1)
-        vae.register_to_config(latents_std=_scaled(vae.config.latents_std, stage.vae.latent_scale))
+    vae.register_to_config(latents_std=_scaled(vae.config.latents_std, stage.vae.latent_scale))
     if stage.vae.freeze_encoder:
         vae.encoder.requires_grad_(False)
         cast(Any, vae.quant_conv).requires_grad_(False)
