@@ -202,9 +202,8 @@ class VaeTask:
     def _damage(self, shape: tuple[int, ...], source: torch.Generator) -> torch.Tensor:
         """What one sample's code is damaged by: noise of a strength by lot, up to `loss.code_noise`."""
         strength = self.stage.loss.code_noise * torch.rand((), generator=source, device=source.device)
-        spread = torch.tensor(
-            cast(Any, self.module).vae.config.latents_std, device=source.device
-        )  # what models see as 1
+        # What models see as 1, whatever the channel.
+        spread = torch.tensor(cast(Any, self.module).vae.config.latents_std, device=source.device)
         return strength * spread.view(-1, 1, 1, 1) * torch.randn(shape, generator=source, device=source.device)
 
     def _latent_shape(self, pixels: torch.Tensor) -> tuple[int, int, int, int]:
