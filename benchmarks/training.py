@@ -1,7 +1,7 @@
 """How fast the trainer is: samples per second of a small base with memory, whole steps with data, noise and optimizer.
 
     python benchmarks/training.py [--json FILE] [--steps N] [--batch N] [--threads N]
-                                  [--device D] [--precision P ...] [--compile C ...]
+                                  [--device D] [--precision P ...] [--compile C ...] [--tokens SHARE ...]
 
 The model is near that of `examples/train/storyland/`, on clips of 64x112 pixels and 17 frames (8x VAE, tokens of 2x2
 latent pixels, 1 to 3 keyframes: 168 to 224 tokens), about 5 M parameters in the transformer and 1 M in the text encoder
@@ -99,6 +99,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", nargs="*", default=["float32", "bfloat16"])
     parser.add_argument("--compile", nargs="*", default=["off", "dynamic", "static"])
+    parser.add_argument("--tokens", type=float, nargs="*", default=[1.0], help="shares computed, of clip and memory")
     args = parser.parse_args()
     register_source("noise", Noise)
     rows = []
@@ -106,7 +107,8 @@ def main() -> int:
         root = Path(folder)
         torch.manual_seed(0)
         save_vae(root / "vae", build_vae(VaeSection(base_dim=8, patch_size=1)))
-        for number, (precision, compiled) in enumerate(itertools.product(args.precision, args.compile)):
+        kinds = itertools.product(args.precision, args.compile, args.tokens)
+        for number, (precision, compiled, share) in enumerate(kinds):
             overrides = (
                 f"output={root / str(number)}",
                 f"vae={root / 'vae'}",
@@ -115,13 +117,16 @@ def main() -> int:
                 f"runtime={{device: {args.device}, threads: {args.threads}}}",
                 f"runtime.precision={precision}",
                 f"runtime.compile={compiled}",
+                f"tokens={{clip: {share}, memory: {share}}}",
             )
             config = parse_config(CONFIG, "benchmark", overrides)
             started = time.perf_counter()
             rate = train(config).samples_per_second["model"]
             seconds = time.perf_counter() - started
-            rows.append({"precision": precision, "compile": compiled, "samples_per_second": rate, "seconds": seconds})
-            print(f"{precision:9} compile {compiled:8} {rate:7.1f} samples/s ({seconds:.0f} s in all)", flush=True)
+            row = {"precision": precision, "compile": compiled, "tokens": share}
+            rows.append({**row, "samples_per_second": rate, "seconds": seconds})
+            kind = f"{precision:9} compile {compiled:8} tokens {share:<5g}"
+            print(f"{kind} {rate:7.1f} samples/s ({seconds:.0f} s in all)", flush=True)
     result = {
         "machine": {
             "processor": platform.processor() or platform.machine(),

@@ -23,6 +23,7 @@ from storymem.training.sections import (
     SampleSection,
     Section,
     TextEncoderSection,
+    TokensSection,
     TransformerSection,
     VaeLossSection,
     VaeSection,
@@ -89,6 +90,7 @@ class _DenoisingStage(_Stage):
     conditioning: ConditioningSection
     noise: NoiseSection = NoiseSection()
     loss: FlowLossSection = FlowLossSection()
+    tokens: TokensSection = TokensSection()
     validation: ValidationSection = ValidationSection()
     expert: Literal["both", "high", "low"] = "both"
     """Which experts of a model with two are trained; both means one after the other, so only one is in memory."""
@@ -101,6 +103,8 @@ class _DenoisingStage(_Stage):
         for name, wanted in (("focus", self.loss.focus > 1), ("recognition", self.loss.recognition > 0)):
             if wanted and self.data.folder is not None:
                 raise ValueError(f"loss.{name} needs a world: of footage it is not known where its subjects are")
+        if self.loss.recognition and not self.tokens.all:
+            raise ValueError("loss.recognition looks at whole pictures: leave tokens out")
         return self
 
 

@@ -24,7 +24,9 @@ from storymem.training.objective import (
 )
 from storymem.training.plan import BatchPlan, SamplePlan, plan_batch, plan_memory
 from storymem.training.recognition import recognition_loss, recognition_share
+from storymem.training.sections import ALL_TOKENS, TokensSection
 from storymem.training.seeding import chances, seed_of
+from storymem.training.sparse import TokenChoice, choose_tokens, patchify, token_loss
 from storymem.training.store import ClipStore, TrainingBatch
 from storymem.training.text import tokenize
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of", "draw_noise", "held_out_plans"]
 
+_SHOWN = 0.25  # a token shows a subject if so much of one of its latent pixels does
 MemoryKind = Literal["right", "none", "wrong"]
 
 
@@ -97,6 +100,18 @@ def draw_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device 
     """Standard normal ``[B, *shape]`` float32, each sample from its own seed; the same on every process."""
     source = torch.Generator(device)
     return torch.stack([torch.randn(*shape, generator=source.manual_seed(seed), device=device) for seed in seeds])
+
+
+def _tokens_of(
+    latents: torch.Tensor, subjects: SubjectBatch | None, share: float, seeds: Sequence[int], patch: Sequence[int]
+) -> TokenChoice:
+    """A share of the tokens of latents ``[B, z, T, h, w]``, those with subjects first."""
+    number = patchify(latents[:1], patch).shape[1]
+    scores = draw_noise(seeds, (number,), latents.device)
+    subject = torch.zeros_like(scores, dtype=torch.bool)
+    if subjects is not None:
+        subject = patchify(subjects.masks.amax(dim=2)[:, None], patch).amax(dim=2) > _SHOWN
+    return choose_tokens(scores, subject, max(1, round(share * number)))
 
 
 def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> list[tuple[SamplePlan, SamplePlan]]:
@@ -198,7 +213,7 @@ class DenoisingTask:
             if following[0] < self.stage.steps:
                 self._next = (following, self._worker.submit(self.batch, *following))
         t = noise_levels(batch.u, self.stage.noise, *self.span)
-        errors = self.errors(module, batch, t)
+        errors = self.errors(module, batch, t, tokens=self.stage.tokens)
         loss = errors.flow.mean()
         if errors.recognition is not None:
             loss = loss + self.stage.loss.recognition * errors.recognition.mean()
@@ -220,8 +235,14 @@ class DenoisingTask:
         )
         return self.store.gather(plan, self.accelerator.device)
 
-    def errors(self, module: torch.nn.Module, batch: TrainingBatch, t: torch.Tensor) -> Errors:
-        """What the module does wrong at noise levels t ``[B]``."""
+    def errors(
+        self,
+        module: torch.nn.Module,
+        batch: TrainingBatch,
+        t: torch.Tensor,
+        tokens: TokensSection = ALL_TOKENS,
+    ) -> Errors:
+        """What the module does wrong at noise levels t ``[B]``, looking at this share of the tokens."""
         device = self.accelerator.device
         clean = sequence_of(batch.memory, batch.latents)
         # The clip's noise does not depend on the number of keyframes: errors with and without memory can be compared.
@@ -233,10 +254,29 @@ class DenoisingTask:
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
         text, mask = self._text(batch.prompts)
-        velocity, said = module(states, t * NUM_TRAIN_TIMESTEPS, text, mask, conditions[0].positions)
+        target, level, positions = velocity_target(clean, noise), t * NUM_TRAIN_TIMESTEPS, conditions[0].positions
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
-        flow = video_loss(velocity, velocity_target(clean, noise), num_memory, self._weight(batch))
+        if not tokens.all:
+            patch = self.module.transformer.config.patch_size
+            kept, choice = self._choose(batch, tokens, patch)
+            velocity, _ = module(states, level, text, mask, positions, kept)
+            wanted = patchify(target[:, :, num_memory:], patch)
+            return Errors(token_loss(velocity[:, -choice.kept.shape[1] :], wanted, choice, patch, self._weight(batch)))
+        velocity, said = module(states, level, text, mask, positions)
+        flow = video_loss(velocity, target, num_memory, self._weight(batch))
         return Errors(flow) if said is None else self._recognition(flow, said, batch, num_memory)
+
+    def _choose(
+        self, batch: TrainingBatch, tokens: TokensSection, patch: Sequence[int]
+    ) -> tuple[torch.Tensor, TokenChoice]:
+        """The tokens ``[B, K]`` of the whole sequence that are computed, and the choice among the clip's own."""
+        clip = _tokens_of(batch.latents, batch.subjects, tokens.clip, [s ^ 2 for s in batch.noise_seeds], patch)
+        if batch.memory is None:
+            return clip.kept, clip
+        seeds = [s ^ 3 for s in batch.noise_seeds]
+        memory = _tokens_of(batch.memory, batch.memory_subjects, tokens.memory, seeds, patch)
+        first = patchify(batch.memory[:1], patch).shape[1]  # the memory's tokens come before the clip's
+        return torch.cat([memory.kept, clip.kept + first], dim=1), clip
 
     def _recognition(self, flow: torch.Tensor, said: torch.Tensor, batch: TrainingBatch, num_memory: int) -> Errors:
         assert self.module.recogniser is not None

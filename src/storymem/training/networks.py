@@ -12,6 +12,7 @@ from torch import nn
 
 from storymem.conditioning.rope import install_memory_rope, use_positions
 from storymem.errors import MissingExtraError, SettingsError
+from storymem.training.sparse import forward_tokens
 from storymem.training.text import embed_tokens
 
 if TYPE_CHECKING:
@@ -186,8 +187,11 @@ class Denoiser(nn.Module):
         text: torch.Tensor,
         text_mask: torch.Tensor | None,
         positions: tuple[int, ...],
+        kept: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The velocity ``[B, z, M + F_lat, h, w]``, and what the recogniser says, if there is one.
+
+        With `kept` the velocity of those tokens alone, ``[B, K, p_t * p_h * p_w * z]``.
 
         Args:
             hidden_states: ``[B, 2 z + 4, M + F_lat, h, w]``.
@@ -195,6 +199,7 @@ class Denoiser(nn.Module):
             text: embeddings ``[B, L, D]``, or token ids ``[B, L]`` for the text encoder that is trained along.
             text_mask: ``[B, L]``, of token ids.
             positions: temporal positions of the latent frames.
+            kept: ``[B, K]``, the tokens that are computed; None: all of them, see `forward_tokens`.
         """
         device = hidden_states.device.type
         dtype = self.autocast_dtype
@@ -203,6 +208,9 @@ class Denoiser(nn.Module):
                 assert text_mask is not None
                 text = embed_tokens(self.text_encoder, text, text_mask)
             with use_positions([self.transformer], positions):
+                if kept is not None:
+                    text = text.to(hidden_states.dtype)
+                    return forward_tokens(self.transformer, hidden_states, timestep, text, kept), None
                 out = self.transformer(
                     hidden_states=hidden_states,
                     timestep=timestep,

@@ -342,6 +342,24 @@ class FlowLossSection(Section):
     """Weight of naming the subjects of clip and memory from the middle of the network; needs a world that knows."""
 
 
+class TokensSection(Section):
+    """What share of the tokens a step computes; by lot, but what a world knows its clips to be about comes first."""
+
+    clip: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the clip's own; errors of what is seldom taken count more, so the loss stays what it is."""
+    memory: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the keyframes'."""
+
+    @property
+    def all(self) -> bool:
+        """Nothing is left out."""
+        return self.clip == 1 and self.memory == 1
+
+
+ALL_TOKENS = TokensSection()
+"""Nothing is left out."""
+
+
 class VaeLossSection(Section):
     """What the VAE is trained for."""
 
