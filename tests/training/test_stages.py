@@ -11,6 +11,7 @@ import toys
 from safetensors.torch import load_file
 
 from storymem.errors import ModelError, SettingsError
+from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
 from storymem.models.lora import add_adapter, load_lora, merge_lora
 from storymem.pipeline import StoryMemPipeline, text_length
@@ -250,3 +251,13 @@ def test_mistakes_are_told(small_model: Path, tmp_path: Path) -> None:
         train(toys.stage(toys.MEMORY, tmp_path / "g", f"model={toys.CHECKPOINT}", "sample.every=2"))
     with pytest.raises(SettingsError, match="start several with torchrun"):
         train(toys.stage(toys.MEMORY, tmp_path / "f", f"model={small_model}", "runtime.fsdp=true"))
+
+
+def test_a_model_says_how_its_sheets_were_made(small_model: Path) -> None:
+    sampling = resolve_model(ModelRequest(str(small_model))).sampling
+    assert {name: sampling[name] for name in ("width", "height", "num_frames")} == {
+        "width": 32,
+        "height": 32,
+        "num_frames": 5,
+    }
+    assert sampling["num_inference_steps"] == 20  # of the section `sample`

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from storymem.errors import ModelError
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice
 from storymem.models.catalog import CATALOG, ModelEntry
+from storymem.models.own_sampling import read_sampling
 from storymem.models.store import locate
 
 __all__ = ["ModelRequest", "ResolvedModel", "resolve_model"]
@@ -97,7 +98,8 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
             raise ModelError(f"{name} is a model of the kind {entry.kind}, not a LoRA.")
         if entry is not None:
             entries.append(entry)
-    sampling: dict[str, Any] = {}
+    # A folder that is not in the catalogue may say itself what it was made for.
+    sampling: dict[str, Any] = read_sampling(locate(main)) if main not in CATALOG else {}
     for entry in entries:
         sampling.update(entry.sampling)
     files = {

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from storymem.film.storage import publish_folder, rename, temporary_folder, write_file
+from storymem.models.own_sampling import SAMPLING_FILE, sampling_json
 from storymem.training.checkpoint import full_tensor, remove_folder
 from storymem.training.networks import ADAPTER, LORA_TARGETS
 
@@ -115,8 +116,12 @@ def save_model(
     text_encoder: UMT5EncoderModel,
     tokenizer: PreTrainedTokenizerBase,
     boundary_ratio: float | None,
+    sampling: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole model as a diffusers folder that `WanImageToVideoPipeline` and ours read."""
+    """Write a whole model as a diffusers folder that `WanImageToVideoPipeline` and ours read.
+
+    `sampling` are fields of `SamplingConfig`, which `resolve_model` finds in the folder; None: it says nothing of them.
+    """
     from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
 
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
@@ -129,3 +134,5 @@ def save_model(
     pipe = WanImageToVideoPipeline(**parts, boundary_ratio=boundary_ratio)
     with replacing_folder(folder) as temporary:
         pipe.save_pretrained(temporary)
+        if sampling is not None:
+            write_file(temporary / SAMPLING_FILE, sampling_json(sampling))

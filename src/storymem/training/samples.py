@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from storymem.training.config import BaseStage, MemoryStage
     from storymem.training.store import ClipStore
 
-__all__ = ["draw_sheet"]
+__all__ = ["draw_sheet", "sampling_of"]
+
+
+def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str, Any]:
+    """Fields of `SamplingConfig`: how sample sheets are made, and films with the model if nothing else is said."""
+    return {
+        "width": geometry.width,
+        "height": geometry.height,
+        "num_frames": geometry.num_frames,
+        "num_inference_steps": stage.sample.num_inference_steps,
+        "shift": stage.noise.shift,
+        "guidance_scale": stage.sample.guidance_scale,
+        "memory_stride": stage.conditioning.memory_stride,
+    }
 
 
 def draw_sheet(
@@ -41,15 +54,7 @@ def draw_sheet(
     """
     config = stage.sample
     num_memory = min(config.num_memory, stage.conditioning.max_memory)
-    sampling = SamplingConfig(
-        width=geometry.width,
-        height=geometry.height,
-        num_frames=geometry.num_frames,
-        num_inference_steps=config.num_inference_steps,
-        shift=stage.noise.shift,
-        guidance_scale=config.guidance_scale,
-        memory_stride=stage.conditioning.memory_stride,
-    )
+    sampling = SamplingConfig(**sampling_of(stage, geometry))
     rows = []
     for plan, _ in held_out_plans(store, config.count, num_memory, stage.seed):
         batch = store.gather(BatchPlan(num_memory, (plan,)), "cpu")

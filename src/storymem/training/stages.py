@@ -25,7 +25,7 @@ from storymem.training.networks import (
 )
 from storymem.training.output import lora_tensors, save_lora, save_model, save_vae
 from storymem.training.run import TrainResult, settings_of
-from storymem.training.samples import draw_sheet
+from storymem.training.samples import draw_sheet, sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
@@ -228,6 +228,7 @@ class _BaseRun(DenoisingRun):
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
             boundary_ratio=self.stage.transformer.boundary_ratio if two else None,
+            sampling=sampling_of(self.stage, self.geometry),
         )
         return folder
 
@@ -335,5 +336,6 @@ class _MemoryRun(DenoisingRun):
             text_encoder=self.text_encoder.to("cpu"),
             tokenizer=self.tokenizer,
             boundary_ratio=self.boundary_ratio,
+            sampling=sampling_of(stage, self.geometry),
         )
         return stage.output / "model"
