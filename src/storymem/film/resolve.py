@@ -98,8 +98,9 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
             raise ModelError(f"{name} is a model of the kind {entry.kind}, not a LoRA.")
         if entry is not None:
             entries.append(entry)
+    folder = locate(main)
     # A folder that is not in the catalogue may say itself what it was made for.
-    sampling: dict[str, Any] = read_sampling(locate(main)) if main not in CATALOG else {}
+    sampling: dict[str, Any] = read_sampling(folder) if main not in CATALOG else {}
     for entry in entries:
         sampling.update(entry.sampling)
     files = {
@@ -109,7 +110,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
     }
     model = ModelChoice(
         name=_shown(request.model),
-        folder=locate(main),
+        folder=folder,
         loras=tuple(LoraChoice(locate(name), weight) for name, weight in loras),
         files=files,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -102,11 +103,15 @@ def draw_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device 
     return torch.stack([torch.randn(*shape, generator=source.manual_seed(seed), device=device) for seed in seeds])
 
 
+def _num_tokens(latents: torch.Tensor, patch: Sequence[int]) -> int:
+    return latents[0, 0].numel() // math.prod(patch)
+
+
 def _tokens_of(
     latents: torch.Tensor, subjects: SubjectBatch | None, share: float, seeds: Sequence[int], patch: Sequence[int]
 ) -> TokenChoice:
     """A share of the tokens of latents ``[B, z, T, h, w]``, those with subjects first."""
-    number = patchify(latents[:1], patch).shape[1]
+    number = _num_tokens(latents, patch)
     scores = draw_noise(seeds, (number,), latents.device)
     subject = torch.zeros_like(scores, dtype=torch.bool)
     if subjects is not None:
@@ -260,8 +265,8 @@ class DenoisingTask:
             patch = self.module.transformer.config.patch_size
             kept, choice = self._choose(batch, tokens, patch)
             velocity, _ = module(states, level, text, mask, positions, kept)
-            wanted = patchify(target[:, :, num_memory:], patch)
-            return Errors(token_loss(velocity[:, -choice.kept.shape[1] :], wanted, choice, patch, self._weight(batch)))
+            own, wanted = velocity[:, -choice.kept.shape[1] :], target[:, :, num_memory:]
+            return Errors(token_loss(own, wanted, choice, patch, self._weight(batch)))
         velocity, said = module(states, level, text, mask, positions)
         flow = video_loss(velocity, target, num_memory, self._weight(batch))
         return Errors(flow) if said is None else self._recognition(flow, said, batch, num_memory)
@@ -275,8 +280,8 @@ class DenoisingTask:
             return clip.kept, clip
         seeds = [s ^ 3 for s in batch.noise_seeds]
         memory = _tokens_of(batch.memory, batch.memory_subjects, tokens.memory, seeds, patch)
-        first = patchify(batch.memory[:1], patch).shape[1]  # the memory's tokens come before the clip's
-        return torch.cat([memory.kept, clip.kept + first], dim=1), clip
+        # The memory's tokens come before the clip's.
+        return torch.cat([memory.kept, clip.kept + _num_tokens(batch.memory, patch)], dim=1), clip
 
     def _recognition(self, flow: torch.Tensor, said: torch.Tensor, batch: TrainingBatch, num_memory: int) -> Errors:
         assert self.module.recogniser is not None

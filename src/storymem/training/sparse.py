@@ -18,7 +18,7 @@ import torch
 if TYPE_CHECKING:
     from diffusers import WanTransformer3DModel
 
-__all__ = ["TokenChoice", "choose_tokens", "forward_tokens", "patchify", "token_loss"]
+__all__ = ["TokenChoice", "choose_tokens", "forward_tokens", "patchify", "take", "token_loss"]
 
 _BACKGROUND = 8  # one token in so many that are kept is background, however large the subjects are
 
@@ -73,6 +73,11 @@ def _first(scores: torch.Tensor, group: torch.Tensor, count: torch.Tensor) -> to
     return group & (ranks < count[:, None])
 
 
+def take(tokens: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Some tokens ``[B, K, D]`` of all ``[B, L, D]``."""
+    return tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
 def token_loss(
     velocity: torch.Tensor,
     target: torch.Tensor,
@@ -84,18 +89,18 @@ def token_loss(
 
     Args:
         velocity: what the transformer said of the clip's tokens that were taken, ``[B, K, p_t * p_h * p_w * z]``.
-        target: what it should have said, of *all* the clip's tokens, ``[B, L, p_t * p_h * p_w * z]``.
+        target: what it should have said, of all of the clip: ``[B, z, F_lat, h, w]``.
         choice: which were taken.
         patch: ``(p_t, p_h, p_w)``.
         weight: of each latent pixel, ``[B, F_lat, h, w]``, as in `video_loss`.
     """
-    wanted = target.gather(1, choice.kept[:, :, None].expand(-1, -1, target.shape[2]))
+    wanted = take(patchify(target, patch), choice.kept)
     squares = (velocity.float() - wanted.float()).square()
     pixels = squares.view(*squares.shape[:2], math.prod(patch), -1).mean(dim=3)  # [B, K, p]
     if weight is None:  # the weights of what was taken of a group add up to the group's number
         return torch.sum(pixels.mean(dim=2) * choice.weight, dim=1) / choice.weight.sum(dim=1)
     tokens = patchify(weight[:, None], patch)  # [B, L, p]
-    own = tokens.gather(1, choice.kept[:, :, None].expand(-1, -1, tokens.shape[2]))
+    own = take(tokens, choice.kept)
     return torch.sum((pixels * own).sum(dim=2) * choice.weight, dim=1) / tokens.flatten(1).sum(dim=1)
 
 
@@ -117,7 +122,7 @@ def forward_tokens(
     """
     rope = tuple(part[0][kept] for part in transformer.rope(hidden_states))  # [B, K, 1, head_dim] each
     tokens = transformer.patch_embedding(hidden_states).flatten(2).transpose(1, 2)
-    tokens = tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[2]))
+    tokens = take(tokens, kept)
     time, modulation, text, _ = transformer.condition_embedder(timestep, text, None)
     modulation = modulation.unflatten(1, (6, -1))
     for block in transformer.blocks:
