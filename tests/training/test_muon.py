@@ -45,6 +45,15 @@ def test_it_agrees_with_torch() -> None:
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=0)  # theirs iterates in bfloat16; a step is about 0.01
 
 
+def test_steps_in_bfloat16_are_nearly_those_in_float32() -> None:
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 24, 48)
+    exact, rounded = orthogonal(matrices), orthogonal(matrices, torch.bfloat16)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, atol=0.02, rtol=0)
+
+
 def test_only_matrices_of_blocks_are_muons() -> None:
     tokenizer = build_tokenizer(["a red square"], TextEncoderSection(vocabulary=260))
     section = TextEncoderSection(d_model=16, num_layers=1, num_heads=2, d_kv=8, d_ff=16)

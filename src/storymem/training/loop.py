@@ -17,7 +17,7 @@ from storymem.training.checkpoint import latest_checkpoint, restore, save_checkp
 from storymem.training.ema import Ema
 from storymem.training.log import RunLog
 from storymem.training.muon import MuonWithAdamW, muon_groups
-from storymem.training.networks import decay_groups, trainable_parameters
+from storymem.training.networks import decay_groups, dtype_of, trainable_parameters
 from storymem.training.seeding import seed_of
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def train_task(
     """
     config = stage.optimizer
     bare = task.module
-    optimizer = _optimizer(bare, config, fused=accelerator.device.type in ("cpu", "cuda"))
+    fused = accelerator.device.type in ("cpu", "cuda")
+    optimizer = _optimizer(bare, config, fused=fused, precision=dtype_of(stage.runtime.precision))
     module, optimizer = accelerator.prepare(bare, optimizer)
     bare = accelerator.unwrap_model(module)
     raw: torch.optim.Optimizer = optimizer.optimizer
@@ -191,11 +192,11 @@ def train_task(
     return result
 
 
-def _optimizer(module: torch.nn.Module, config: OptimizerSection, *, fused: bool) -> Any:
+def _optimizer(module: torch.nn.Module, config: OptimizerSection, *, fused: bool, precision: torch.dtype) -> Any:
     arguments: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "eps": config.eps, "fused": fused}
     parameters = trainable_parameters(module)
     if config.kind == "muon":
-        return MuonWithAdamW(muon_groups(parameters, config.weight_decay), **arguments)
+        return MuonWithAdamW(muon_groups(parameters, config.weight_decay), precision=precision, **arguments)
     return torch.optim.AdamW(decay_groups(parameters.values(), config.weight_decay), **arguments)
 
 

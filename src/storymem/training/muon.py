@@ -5,7 +5,8 @@ orthogonal matrix, found by Newton-Schulz iterations. Steps are scaled by ``0.2 
 (arXiv 2502.16982, section 2.2), so that one learning rate and one weight decay fit both halves.
 
 `torch.optim.Muon` iterates matrix by matrix in bfloat16, which takes processors without bfloat16 arithmetic more than
-half of a small model's step; here matrices of one shape go together, in float32 on a CPU.
+half of a small model's step; here matrices of one shape go together, on a CPU in the precision that the run computes
+in.
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ _ITERATIONS = 5
 
 
 @torch.no_grad()
-def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+def orthogonal(matrices: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
     """Roughly orthogonal matrices near ``[N, rows, columns]``: the same singular vectors, singular values near 1.
 
-    Computed in float32 on a CPU, in bfloat16 elsewhere.
+    Args:
+        matrices: any, of one shape.
+        precision: what the iterations are computed in on a CPU; in bfloat16 elsewhere.
     """
     a, b, c = _COEFFICIENTS
-    x = matrices.to(torch.float32 if matrices.device.type == "cpu" else torch.bfloat16)
+    x = matrices.float()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x = x.to(precision if x.device.type == "cpu" else torch.bfloat16)
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
@@ -61,12 +65,21 @@ class MuonWithAdamW(torch.optim.AdamW):
     Args:
         groups: see `muon_groups`.
         momentum: of Muon's average (Nesterov's form).
+        precision: of Newton and Schulz' iterations on a CPU.
         arguments: AdamW's.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], *, momentum: float = 0.95, **arguments: Any) -> None:
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        momentum: float = 0.95,
+        precision: torch.dtype = torch.float32,
+        **arguments: Any,
+    ) -> None:
         super().__init__(groups, **arguments)
         self.momentum = momentum
+        self.precision = precision
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -92,7 +105,7 @@ class MuonWithAdamW(torch.optim.AdamW):
                 averages.append(state["average"])
             torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
             ahead = torch.stack(torch._foreach_lerp(gradients, averages, self.momentum))
-            steps = orthogonal(ahead).unbind()
+            steps = orthogonal(ahead, self.precision).unbind()
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             torch._foreach_add_(parameters, steps, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
             for parameter in parameters:

@@ -12,6 +12,7 @@ import torch
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import Components
+from storymem.training.attention import use_matrix_attention
 from storymem.training.clips import ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import Geometry
@@ -26,11 +27,13 @@ from storymem.training.store import ClipStore
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from diffusers import WanTransformer3DModel
 
 __all__ = [
     "DenoisingRun",
     "autocast_of",
     "expert_spans",
+    "fit_to_runtime",
     "latent_folder",
     "make_loader",
     "make_pipeline",
@@ -59,6 +62,14 @@ def open_data(data: DataSection) -> ClipSource:
 def autocast_of(stage: VaeStage | BaseStage | MemoryStage) -> torch.dtype | None:
     """The type to compute in, or None for the weights' own."""
     return torch.bfloat16 if stage.runtime.precision == "bfloat16" else None
+
+
+def fit_to_runtime(transformer: WanTransformer3DModel, stage: BaseStage | MemoryStage, device: torch.device) -> None:
+    """Let a transformer that is to be trained compute as `runtime` wants it, in the way that is fastest there."""
+    if stage.runtime.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    if device.type == "cpu" and autocast_of(stage) is torch.bfloat16:
+        use_matrix_attention(transformer)
 
 
 def seed_network(stage: VaeStage | BaseStage | MemoryStage, name: str) -> None:

@@ -30,6 +30,7 @@ from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
     expert_spans,
+    fit_to_runtime,
     make_pipeline,
     make_recogniser,
     open_data,
@@ -185,8 +186,7 @@ class _BaseRun(DenoisingRun):
             if first:
                 load_weights(self.text_encoder, before.text_encoder, stage.start)
         text_encoder = self.text_encoder.to(self.accelerator.device)
-        if stage.runtime.gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
+        fit_to_runtime(transformer, stage, self.accelerator.device)
         recogniser = make_recogniser(stage, self.source, transformer)
         denoiser = Denoiser(transformer, text_encoder if first else None, autocast_of(stage), recogniser)
         text: dict[str, Any] = {"tokenizer": self.tokenizer}
@@ -288,8 +288,7 @@ class _MemoryRun(DenoisingRun):
             add_lora(transformer, stage.lora)
         else:
             transformer.requires_grad_(True)
-        if stage.runtime.gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
+        fit_to_runtime(transformer, stage, self.accelerator.device)
         recogniser = make_recogniser(stage, self.source, transformer)
         denoiser = Denoiser(transformer, None, autocast_of(stage), recogniser)
         return DenoisingTask(
