@@ -25,10 +25,10 @@ def main() -> None:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=PACKAGE)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--measure", action="store_true", help="train nothing, measure what is in the file")
     parser.add_argument("--refine", type=Path, help="a trained reader, to run the second stage alone")
-    parser.add_argument("--refine-steps", type=int, default=1000)
+    parser.add_argument("--refine-steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shots", type=int, default=1000, help="unseen shots to measure it on")

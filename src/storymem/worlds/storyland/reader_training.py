@@ -261,9 +261,8 @@ def train_reader(
     def loss(step: int) -> Tensor:
         pool.draw(max(1, batch_size // _USES) if step else 4 * batch_size)
         batch, part = pool.batches(batch_size, max(1, batch_size // _PARTS), rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            scene, looks = _scene_loss(network, part, rng), _looks_loss(network, batch, rng, jitter=True)
-            return scene + looks + _action_loss(network, part, rng, jitter=True)
+        scene, looks = _scene_loss(network, part, rng), _looks_loss(network, batch, rng, jitter=True)
+        return scene + looks + _action_loss(network, part, rng, jitter=True)
 
     _optimize(network.parameters(), steps, _RATE, loss, on_step)
     return network.eval()
@@ -294,9 +293,8 @@ def refine_reader(
     def loss(step: int) -> Tensor:
         pool.draw(batch_size // 12 + 1 if step else 8 * batch_size, lambda example: _as_found(network, example))
         batch, part = pool.batches(batch_size, max(1, batch_size // 3), rng)
-        with torch.autocast("cpu", torch.bfloat16):
-            looks = _looks_loss(network, batch, rng, jitter=False)
-            return looks + 2 * _action_loss(network, part, rng, jitter=False)
+        looks = _looks_loss(network, batch, rng, jitter=False)
+        return looks + 2 * _action_loss(network, part, rng, jitter=False)
 
     for module in learns:
         module.train()

@@ -19,19 +19,19 @@ __all__ = ["HERO_HEIGHT", "Scene", "build_scene"]
 Array = NDArray[np.float64]
 RGB = tuple[float, float, float]
 
-HERO_HEIGHT = 0.52
+HERO_HEIGHT = 0.6
 """A hero's height in picture heights, in a wide shot."""
-FEET = 0.865
+FEET = 0.9
 """Where heroes stand, in picture heights from the top, in a wide shot."""
 _ZOOM = {
     ("wide", 1): 1.0,
     ("wide", 2): 1.0,
-    ("medium", 1): 1.45,
-    ("medium", 2): 1.28,
-    ("close-up", 1): 2.4,
-    ("close-up", 2): 1.8,
+    ("medium", 1): 1.36,
+    ("medium", 2): 1.22,
+    ("close-up", 1): 1.85,
+    ("close-up", 2): 1.5,
 }
-_NEAR = {"wide": 1.0, "medium": 0.86, "close-up": 0.62}  # how far apart two heroes stand
+_NEAR = {"wide": 1.0, "medium": 0.92, "close-up": 0.78}  # how far apart two heroes stand
 _SNOW_COVER = {"far": 0.15, "mid": 0.2, "ground": 0.72}
 _CLOUDS: dict[str, RGB] = {"evening": (0.84, 0.72, 0.77), "night": (0.34, 0.34, 0.425)}  # how clouds are lit
 _STRIP = 2.5  # picture heights after which strips repeat
@@ -97,7 +97,7 @@ def _camera(spec: ShotSpec, poses: list[Pose], xs: list[float], time: Array, hei
     head = FEET - sum(heads) / len(heads)
     y = np.array(
         [
-            {"wide": 0.5, "medium": head + 0.06, "close-up": head - 0.012 if len(heads) == 1 else head + 0.03}[
+            {"wide": 0.5, "medium": head + 0.06, "close-up": head - 0.004 if len(heads) == 1 else head + 0.03}[
                 spec.shot_type
             ]
         ]
@@ -111,10 +111,10 @@ def _camera(spec: ShotSpec, poses: list[Pose], xs: list[float], time: Array, hei
         x = x - 0.13 / zoom + 0.26 * time / (0.6 + 0.4 * time) / zoom
     elif spec.camera == "zoom in":
         y = y + (head + 0.04 - y) * 0.3 * ease
-        zoom = zoom * (0.94 + 0.34 * ease)
+        zoom = zoom * (0.94 + 0.26 * ease)
         zoom = np.maximum(zoom, 1.0)
     elif spec.camera == "zoom out":
-        zoom = zoom * (1.3 - 0.34 * ease)
+        zoom = zoom * (1.22 - 0.26 * ease)
         zoom = np.maximum(zoom, 1.0)
     elif spec.camera == "follow":
         x = xs[0] + poses[0].x * spec.actors[0].facing * HERO_HEIGHT
