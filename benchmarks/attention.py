@@ -16,6 +16,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from storymem.training.attention import attend
+
 SIZES = {
     "pictures, itself": (96, 42, 42),
     "pictures, caption": (96, 42, 80),
@@ -27,21 +29,10 @@ SIZES = {
 HEADS, HEAD_DIM = 4, 48
 
 
-def fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """PyTorch's own kernel."""
-    return functional.scaled_dot_product_attention(query, key, value)
-
-
-def products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """As `MatrixAttnProcessor` computes it."""
-    scores = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
-    return scores.softmax(dim=-1).to(value.dtype) @ value
-
-
 KINDS: dict[str, tuple[Callable[..., torch.Tensor], torch.dtype]] = {
-    "fused, float32": (fused, torch.float32),
-    "fused, bfloat16": (fused, torch.bfloat16),
-    "products, bfloat16": (products, torch.bfloat16),
+    "fused, float32": (functional.scaled_dot_product_attention, torch.float32),
+    "fused, bfloat16": (functional.scaled_dot_product_attention, torch.bfloat16),
+    "products, bfloat16": (attend, torch.bfloat16),
 }
 
 
@@ -58,10 +49,10 @@ def main() -> None:
         parts = [torch.randn(batch, length, HEADS, HEAD_DIM) for length in (queries, keys, keys)]
         times: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for repeat in range(args.repeats + 1):
-            for kind, (attend, dtype) in KINDS.items():
+            for kind, (computed, dtype) in KINDS.items():
                 own = [part.to(dtype).transpose(1, 2).requires_grad_() for part in parts]
                 started = time.perf_counter()
-                attend(*own).sum().backward()  # type: ignore[no-untyped-call]
+                computed(*own).sum().backward()  # type: ignore[no-untyped-call]
                 if repeat:  # the first is slow
                     times[kind].append((time.perf_counter() - started) * 1e3)
         print(f"{name:22}" + "".join(f"{statistics.median(times[kind]):19.1f} ms" for kind in KINDS), flush=True)

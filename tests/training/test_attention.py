@@ -11,26 +11,18 @@ import toys
 
 from storymem.conditioning.rope import use_positions
 from storymem.training.attention import MatrixAttnProcessor, use_matrix_attention
-from storymem.training.networks import build_transformer
 from storymem.training.run import train
-from storymem.training.sections import TransformerSection
 from storymem.training.sparse import forward_tokens
 
 
 @pytest.fixture
 def transformer() -> Any:
-    torch.manual_seed(0)
-    sizes = TransformerSection(num_layers=2, num_attention_heads=2, attention_head_dim=12, ffn_dim=32, freq_dim=16)
-    transformer = build_transformer(sizes, 4, 8)
-    torch.nn.init.normal_(transformer.proj_out.weight)  # a new one says nothing
-    return transformer
+    return toys.transformer()
 
 
 def answer(transformer: Any, *, some: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """What the transformer says of a memory frame and two of a clip, and the gradient of its sum of squares."""
-    source = torch.Generator().manual_seed(1)
-    states = torch.randn(2, 12, 3, 4, 6, generator=source)
-    t, text = torch.tensor([300.0, 900.0]), torch.randn(2, 5, 8, generator=source)
+    states, t, text = toys.inputs()
     kept = torch.tensor([[1, 4, 12], [0, 2, 17]])
     transformer.zero_grad()
     with use_positions([transformer], (-5, 0, 1)):

@@ -9,10 +9,8 @@ import toys
 
 from storymem.conditioning.rope import use_positions
 from storymem.errors import SettingsError
-from storymem.training.networks import build_transformer
 from storymem.training.objective import video_loss
 from storymem.training.run import train
-from storymem.training.sections import TransformerSection
 from storymem.training.sparse import choose_tokens, forward_tokens, patchify, take, token_loss
 
 PATCH = (1, 2, 2)
@@ -20,21 +18,11 @@ PATCH = (1, 2, 2)
 
 @pytest.fixture(scope="module")
 def transformer() -> Any:
-    torch.manual_seed(0)
-    sizes = TransformerSection(num_layers=2, num_attention_heads=2, attention_head_dim=12, ffn_dim=32, freq_dim=16)
-    transformer = build_transformer(sizes, 4, 8).eval()
-    torch.nn.init.normal_(transformer.proj_out.weight)  # a new one says nothing
-    return transformer
-
-
-def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    states = torch.randn(2, 12, 3, 4, 6, generator=generator)
-    return states, torch.tensor([300.0, 900.0]), torch.randn(2, 5, 8, generator=generator)
+    return toys.transformer()
 
 
 def test_all_tokens_are_the_transformers_own_answer(transformer: Any) -> None:
-    states, t, text = inputs()
+    states, t, text = toys.inputs()
     every = torch.arange(18).expand(2, -1)
     with torch.no_grad(), use_positions([transformer], (-5, 0, 1)):
         whole = transformer(states, t, text, return_dict=False)[0]
@@ -44,7 +32,7 @@ def test_all_tokens_are_the_transformers_own_answer(transformer: Any) -> None:
 
 def test_tokens_keep_their_places(transformer: Any) -> None:
     # Shown alone, the memory's frame is what a clip of one frame at that position would be.
-    states, t, text = inputs()
+    states, t, text = toys.inputs()
     first = torch.arange(6).expand(2, -1)
     with torch.no_grad():
         with use_positions([transformer], (-5, 0, 1)):
@@ -55,7 +43,7 @@ def test_tokens_keep_their_places(transformer: Any) -> None:
 
 
 def test_what_is_left_out_is_not_seen(transformer: Any) -> None:
-    states, t, text = inputs()
+    states, t, text = toys.inputs()
     kept = torch.tensor([[1, 4, 12], [0, 2, 17]])
     changed = states.clone()
     changed[0, :, 0, :2, :2] += 5  # token 0 of the first sample

@@ -12,6 +12,8 @@ import torch
 from storymem.errors import SettingsError
 from storymem.training.clips import Clip, register_source
 from storymem.training.config import Stage, parse_config
+from storymem.training.networks import build_transformer
+from storymem.training.sections import TransformerSection
 from storymem.training.subjects import Subjects
 
 CHECKPOINT = Path(__file__).parents[1] / "data" / "reference_cases" / "checkpoint"
@@ -136,3 +138,19 @@ def losses(output: Path, name: str = "loss") -> list[float]:
 
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     return [line[name] for line in lines if name in line]
+
+
+def transformer() -> Any:
+    """A transformer of two blocks that says something; always the same."""
+    torch.manual_seed(0)
+    sizes = TransformerSection(num_layers=2, num_attention_heads=2, attention_head_dim=12, ffn_dim=32, freq_dim=16)
+    transformer = build_transformer(sizes, 4, 8).eval()
+    torch.nn.init.normal_(transformer.proj_out.weight)  # a new one says nothing
+    return transformer
+
+
+def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For it: latents of three frames with their condition, timesteps, text."""
+    source = torch.Generator().manual_seed(1)
+    states = torch.randn(2, 12, 3, 4, 6, generator=source)
+    return states, torch.tensor([300.0, 900.0]), torch.randn(2, 5, 8, generator=source)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from diffusers import WanTransformer3DModel
     from diffusers.models.transformers.transformer_wan import WanAttention
 
-__all__ = ["MatrixAttnProcessor", "use_matrix_attention"]
+__all__ = ["MatrixAttnProcessor", "attend", "use_matrix_attention"]
+
+
+def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Scaled dot product attention ``[B, H, L, head_dim]`` of queries to keys and values ``[B, H, S, head_dim]``."""
+    scores: torch.Tensor = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
+    return scores.softmax(dim=-1).to(value.dtype) @ value
 
 
 class MatrixAttnProcessor:
@@ -48,9 +54,7 @@ class MatrixAttnProcessor:
         key = attn.norm_k(attn.to_k(context)).unflatten(2, (attn.heads, -1))
         if rotary_emb is not None:
             query, key = (_turned(x, *rotary_emb) for x in (query, key))
-        query, key, value = (x.to(value.dtype).transpose(1, 2) for x in (query, key, value))  # [B, H, L, head_dim]
-        scores = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
-        out = scores.softmax(dim=-1).to(value.dtype) @ value
+        out = attend(*(x.to(value.dtype).transpose(1, 2) for x in (query, key, value)))
         hidden_states = attn.to_out[0](out.transpose(1, 2).flatten(2))
         return cast(torch.Tensor, attn.to_out[1](hidden_states))
 
