@@ -16,6 +16,7 @@ from storymem.training.networks import Denoiser, build_transformer
 from storymem.training.recognition import Recogniser, recognition_loss, recognition_share
 from storymem.training.run import train
 from storymem.training.sections import TransformerSection
+from storymem.training.sparse import choose_tokens, take
 from storymem.training.subjects import SubjectBatch, stack_subjects
 
 KNOWN = "data.options={groups: 40, clips: 3, subjects: true}"
@@ -23,13 +24,13 @@ KNOWN = "data.options={groups: 40, clips: 3, subjects: true}"
 
 def test_the_loss_is_cross_entropy_weighed_by_what_a_subject_has_of_a_token() -> None:
     torch.manual_seed(0)
-    logits = torch.randn(2, 1, 1, 2, 5)  # two tokens, respects of 3 and of 2 classes
+    logits = torch.randn(2, 2, 5)  # two tokens, respects of 3 and of 2 classes
     masks = torch.zeros(2, 1, 2, 2, 4)
     masks[0, 0, 0, :, :2] = 1  # the first subject has the first token,
     masks[0, 0, 1, 0, 2:] = 1  # the second half of the second one;
     labels = torch.tensor([[[[2, 0], [1, -1]]], [[[0, 0], [0, 0]]]])  # of the second nothing is known in one respect
     loss = recognition_loss(logits, SubjectBatch(masks, labels), (3, 2), (2, 2))
-    first, second = logits[0, 0, 0]
+    first, second = logits[0]
     expected = (
         cross_entropy(first[:3], torch.tensor(2))
         + cross_entropy(first[3:], torch.tensor(0))
@@ -38,9 +39,27 @@ def test_the_loss_is_cross_entropy_weighed_by_what_a_subject_has_of_a_token() ->
     torch.testing.assert_close(loss[0], expected)
     assert loss[1] == 0  # nobody is there
     certain = torch.full_like(logits, -50.0)
-    certain[0, 0, 0, 0, 2] = certain[0, 0, 0, 0, 3] = certain[0, 0, 0, 1, 0] = 50.0
+    certain[0, 0, 2] = certain[0, 0, 3] = certain[0, 1, 0] = 50.0
     share = recognition_share(certain, SubjectBatch(masks, labels), (3, 2), (2, 2))
     torch.testing.assert_close(share, torch.tensor([2 / 2.5, 0.0]))
+
+
+def test_the_mean_over_all_choices_of_tokens_is_the_loss_of_all() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 18, 5, generator=generator)
+    masks = torch.rand(2, 3, 2, 4, 6, generator=generator)
+    labels = torch.stack([torch.randint(-1, some, (2, 3, 2), generator=generator) for some in (3, 2)], dim=-1)
+    subjects = SubjectBatch(masks, labels)
+    shown = torch.rand(2, 18, generator=generator) < 0.3
+    for measure in (recognition_loss, recognition_share):
+        parts = []
+        for _ in range(2000):
+            choice = choose_tokens(torch.rand(2, 18, generator=generator), shown, 9)
+            parts.append(measure(take(logits, choice.kept), subjects, (3, 2), (2, 2), choice))
+        spread = torch.stack(parts).std(dim=0) / 2000**0.5
+        whole = measure(logits, subjects, (3, 2), (2, 2))
+        assert ((torch.stack(parts).mean(dim=0) - whole).abs() < 4 * spread).all()
+        assert (whole > 0).all()
 
 
 def test_subjects_of_frames_with_fewer_are_padded() -> None:
@@ -74,14 +93,17 @@ def test_tokens_are_heard_in_their_places() -> None:
     _, said = denoiser(states, torch.tensor([500.0, 20.0]), torch.randn(2, 5, 8), None, (-5, 0, 1))
     assert said is not None
     sums = states[:, 0].unfold(2, 2, 2).unfold(3, 2, 2).sum((-1, -2))
-    torch.testing.assert_close(said[..., 1], sums)
+    torch.testing.assert_close(said[..., 1], sums.flatten(1))
 
 
-def test_squares_are_recognised_and_the_recogniser_is_left_behind(small_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", ["{}", "{clip: 0.5, memory: 0.5}"])
+def test_squares_are_recognised_and_the_recogniser_is_left_behind(
+    small_model: Path, tmp_path: Path, tokens: str
+) -> None:
     vae = small_model.parents[1] / "vae" / "vae"
     changes = ["loss.recognition=1", "loss.focus=2", "steps=40", "log_every=40", "checkpoint_every=20"]
     changes += ["validation={every: 40, clips: 8, levels: [0.2]}", "conditioning={max_memory: 1, drop_memory: 0.2}"]
-    changes += ["batch_size=16", "optimizer.learning_rate=1e-2", "ema.decay=0"]
+    changes += ["batch_size=16", "optimizer.learning_rate=1e-2", "ema.decay=0", f"tokens={tokens}"]
     train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", KNOWN, *changes))
     assert toys.losses(tmp_path, "validation/0.2/right/recognised")[-1] > 0.6  # of five colours
     names = load_file(tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors").keys()
@@ -101,9 +123,10 @@ def test_the_memory_stage_recognises_too_and_writes_only_the_lora(small_model: P
     assert not [name for name in load_file(lora) if "recogniser" in name]
 
 
-def test_a_compiled_block_is_heard_as_well(small_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", ["{}", "{clip: 0.5, memory: 0.5}"])
+def test_a_compiled_block_is_heard_as_well(small_model: Path, tmp_path: Path, tokens: str) -> None:
     vae = small_model.parents[1] / "vae" / "vae"
-    change = [f"vae={vae}", KNOWN, "loss.recognition=1", "steps=3", "checkpoint_every=0"]
+    change = [f"vae={vae}", KNOWN, "loss.recognition=1", "steps=3", "checkpoint_every=0", f"tokens={tokens}"]
     train(toys.stage(toys.BASE, tmp_path / "plain", *change))
     train(toys.stage(toys.BASE, tmp_path / "compiled", *change, "runtime.compile=static"))
     assert toys.losses(tmp_path / "compiled") == pytest.approx(toys.losses(tmp_path / "plain"), rel=1e-4)

@@ -8,7 +8,6 @@ import torch
 import toys
 
 from storymem.conditioning.rope import use_positions
-from storymem.errors import SettingsError
 from storymem.training.objective import video_loss
 from storymem.training.run import train
 from storymem.training.sparse import choose_tokens, forward_tokens, patchify, take, token_loss
@@ -84,11 +83,6 @@ def test_the_mean_over_all_choices_is_the_loss_of_all_tokens(weighed: bool) -> N
     assert (off < 4 * spread).all()
     every = choose_tokens(torch.rand(2, 18, generator=generator), subject, 18)
     torch.testing.assert_close(token_loss(said, target, every, PATCH, weight), video_loss(velocity, target, 0, weight))
-
-
-def test_naming_heroes_needs_whole_pictures(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"loss\.recognition looks at whole pictures"):
-        toys.stage(toys.BASE, tmp_path / "run", f"vae={tmp_path}", "loss.recognition=0.1", "tokens.clip=0.5")
 
 
 def test_a_run_on_half_of_the_tokens_learns_what_one_on_all_of_them_learns(small_model: Path, tmp_path: Path) -> None:

@@ -103,8 +103,6 @@ class _DenoisingStage(_Stage):
         for name, wanted in (("focus", self.loss.focus > 1), ("recognition", self.loss.recognition > 0)):
             if wanted and self.data.folder is not None:
                 raise ValueError(f"loss.{name} needs a world: of footage it is not known where its subjects are")
-        if self.loss.recognition and not self.tokens.all:
-            raise ValueError("loss.recognition looks at whole pictures: leave tokens out")
         return self
 
 

@@ -119,6 +119,20 @@ def _tokens_of(
     return choose_tokens(scores, subject, max(1, round(share * number)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """The tokens of clip and memory that are computed, and ``[B, K]`` in the whole sequence: the memory's first."""
+
+    clip: TokenChoice
+    memory: TokenChoice | None
+    kept: torch.Tensor
+
+    @property
+    def memory_tokens(self) -> int:
+        """How many of the K are the memory's."""
+        return self.kept.shape[1] - self.clip.kept.shape[1]
+
+
 def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> list[tuple[SamplePlan, SamplePlan]]:
     """Clips of held-out groups with memory of their own group, and the same with memory of another held-out group."""
     table = store.table_of(store.held_out)
@@ -261,36 +275,41 @@ class DenoisingTask:
         text, mask = self._text(batch.prompts)
         target, level, positions = velocity_target(clean, noise), t * NUM_TRAIN_TIMESTEPS, conditions[0].positions
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
-        if not tokens.all:
-            patch = self.module.transformer.config.patch_size
-            kept, choice = self._choose(batch, tokens, patch)
-            velocity, _ = module(states, level, text, mask, positions, kept)
-            own, wanted = velocity[:, -choice.kept.shape[1] :], target[:, :, num_memory:]
-            return Errors(token_loss(own, wanted, choice, patch, self._weight(batch)))
-        velocity, said = module(states, level, text, mask, positions)
-        flow = video_loss(velocity, target, num_memory, self._weight(batch))
-        return Errors(flow) if said is None else self._recognition(flow, said, batch, num_memory)
+        patch, choice = self.module.transformer.config.patch_size, None
+        if tokens.all:
+            velocity, said = module(states, level, text, mask, positions)
+            flow = video_loss(velocity, target, num_memory, self._weight(batch))
+        else:
+            choice = self._choose(batch, tokens, patch)
+            velocity, said = module(states, level, text, mask, positions, choice.kept)
+            own, wanted = velocity[:, choice.memory_tokens :], target[:, :, num_memory:]
+            flow = token_loss(own, wanted, choice.clip, patch, self._weight(batch))
+        return Errors(flow) if said is None else self._recognition(flow, said, batch, choice)
 
-    def _choose(
-        self, batch: TrainingBatch, tokens: TokensSection, patch: Sequence[int]
-    ) -> tuple[torch.Tensor, TokenChoice]:
-        """The tokens ``[B, K]`` of the whole sequence that are computed, and the choice among the clip's own."""
+    def _choose(self, batch: TrainingBatch, tokens: TokensSection, patch: Sequence[int]) -> _Choice:
         clip = _tokens_of(batch.latents, batch.subjects, tokens.clip, [s ^ 2 for s in batch.noise_seeds], patch)
         if batch.memory is None:
-            return clip.kept, clip
+            return _Choice(clip, None, clip.kept)
         seeds = [s ^ 3 for s in batch.noise_seeds]
         memory = _tokens_of(batch.memory, batch.memory_subjects, tokens.memory, seeds, patch)
-        # The memory's tokens come before the clip's.
-        return torch.cat([memory.kept, clip.kept + _num_tokens(batch.memory, patch)], dim=1), clip
+        kept = torch.cat([memory.kept, clip.kept + _num_tokens(batch.memory, patch)], dim=1)
+        return _Choice(clip, memory, kept)
 
-    def _recognition(self, flow: torch.Tensor, said: torch.Tensor, batch: TrainingBatch, num_memory: int) -> Errors:
+    def _recognition(
+        self, flow: torch.Tensor, said: torch.Tensor, batch: TrainingBatch, choice: _Choice | None
+    ) -> Errors:
         assert self.module.recogniser is not None
         classes, patch = self.module.recogniser.classes, self.module.recogniser.patch
+        if choice is None:
+            of_clip = of_memory = None
+            start = 0 if batch.memory is None else _num_tokens(batch.memory, (1, *patch))
+        else:
+            of_clip, of_memory, start = choice.clip, choice.memory, choice.memory_tokens
         shown = self._known(batch.subjects, "loss.recognition")
-        loss = recognition_loss(said[:, num_memory:], shown, classes, patch)
+        loss = recognition_loss(said[:, start:], shown, classes, patch, of_clip)
         if batch.memory_subjects is not None:
-            loss = loss + recognition_loss(said[:, :num_memory], batch.memory_subjects, classes, patch)
-        return Errors(flow, loss, recognition_share(said[:, num_memory:], shown, classes, patch))
+            loss = loss + recognition_loss(said[:, :start], batch.memory_subjects, classes, patch, of_memory)
+        return Errors(flow, loss, recognition_share(said[:, start:], shown, classes, patch, of_clip))
 
     def _weight(self, batch: TrainingBatch) -> torch.Tensor | None:
         """How much each latent pixel counts: `loss.focus` times more where the clip shows what it is about."""

@@ -189,7 +189,7 @@ class Denoiser(nn.Module):
         positions: tuple[int, ...],
         kept: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The velocity ``[B, z, M + F_lat, h, w]``, and what the recogniser says, if there is one.
+        """The velocity ``[B, z, M + F_lat, h, w]``, and what the recogniser, if there is one, says of the tokens.
 
         With `kept` the velocity of those tokens alone, ``[B, K, p_t * p_h * p_w * z]``.
 
@@ -208,17 +208,18 @@ class Denoiser(nn.Module):
                 assert text_mask is not None
                 text = embed_tokens(self.text_encoder, text, text_mask)
             with use_positions([self.transformer], positions):
+                text = text.to(hidden_states.dtype)
                 if kept is not None:
-                    text = text.to(hidden_states.dtype)
-                    return forward_tokens(self.transformer, hidden_states, timestep, text, kept), None
-                out = self.transformer(
-                    hidden_states=hidden_states,
-                    timestep=timestep,
-                    encoder_hidden_states=text.to(hidden_states.dtype),
-                    return_dict=False,
-                )[0]
-            said = None if self.recogniser is None else self.recogniser(*hidden_states.shape[2:])
-        return cast(torch.Tensor, out), said
+                    out = forward_tokens(self.transformer, hidden_states, timestep, text, kept)
+                else:
+                    out = self.transformer(
+                        hidden_states=hidden_states,
+                        timestep=timestep,
+                        encoder_hidden_states=text,
+                        return_dict=False,
+                    )[0]
+            said = None if self.recogniser is None else self.recogniser()
+        return out, said
 
 
 def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -9,12 +9,13 @@ world knows. The layer is left behind when training ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from storymem.errors import SettingsError
+from storymem.training.sparse import TokenChoice
 from storymem.training.subjects import SubjectBatch
 
 __all__ = ["Recogniser", "recognition_loss", "recognition_share"]
@@ -50,64 +51,76 @@ class Recogniser(nn.Module):
     def _hear(self, block: nn.Module, arguments: Any, output: torch.Tensor) -> None:
         self._heard[:] = [output]
 
-    def forward(self, frames: int, height: int, width: int) -> torch.Tensor:
-        """Logits ``[B, T, h / p, w / p, sum(classes)]`` in float32 of the transformer's last call.
-
-        Args:
-            frames: T, latent frames of that call.
-            height: h, in latent pixels.
-            width: w.
-        """
+    def forward(self) -> torch.Tensor:
+        """Logits ``[B, K, sum(classes)]`` in float32 of the K tokens of the transformer's last call, in their order."""
         (tokens,) = self._heard
         self._heard.clear()
-        logits: torch.Tensor = self.head(self.norm(tokens.float())).float()
-        grid = (frames, height // self.patch[0], width // self.patch[1])
-        return logits.view(len(logits), *grid, logits.shape[-1])
+        return cast(torch.Tensor, self.head(self.norm(tokens.float())).float())
 
 
 def _shares(
-    logits: torch.Tensor, subjects: SubjectBatch, classes: Sequence[int], patch: tuple[int, int]
+    logits: torch.Tensor,
+    subjects: SubjectBatch,
+    classes: Sequence[int],
+    patch: tuple[int, int],
+    choice: TokenChoice | None,
 ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
-    """Per respect: logits ``[B, T, 1, h, w, C]``, labels and weights ``[B, T, N, h, w]``; and the sum of weights."""
+    """Per respect: logits ``[B, 1, K, C]``, labels and weights ``[B, N, K]``; and the sum of all tokens' weights."""
     batch, slots, number = subjects.masks.shape[:3]
     covered = torch.nn.functional.avg_pool2d(subjects.masks.flatten(0, 2), patch)
-    covered = covered.view(batch, slots, number, *covered.shape[1:])
-    parts = []
-    for some, labels in zip(torch.split(logits, list(classes), dim=-1), subjects.labels.unbind(-1), strict=True):
-        spread = labels[..., None, None].expand_as(covered)
-        parts.append((some[:, :, None], spread.clamp(min=0), covered * (spread >= 0)))
-    total = torch.stack([weight.flatten(1).sum(1) for _, _, weight in parts]).sum(0)
-    return total, parts
+    covered = covered.view(batch, slots, number, -1).transpose(1, 2)  # [B, N, T, tokens of a latent frame]
+    labels = subjects.labels.transpose(1, 2).repeat_interleave(covered.shape[-1], dim=2)  # [B, N, L, respects]
+    covered = covered.flatten(2)
+    total = torch.sum(covered[..., None] * (labels >= 0), dim=(1, 2, 3))
+    if choice is not None:
+        kept = choice.kept[:, None].expand(-1, number, -1)
+        covered = covered.gather(2, kept) * choice.weight[:, None]
+        labels = labels.gather(2, kept[..., None].expand(-1, -1, -1, labels.shape[3]))
+    parts = [
+        (some[:, None], known.clamp(min=0), covered * (known >= 0))
+        for some, known in zip(torch.split(logits, list(classes), dim=-1), labels.unbind(-1), strict=True)
+    ]
+    return total.clamp(min=1e-6), parts
 
 
 def recognition_loss(
-    logits: torch.Tensor, subjects: SubjectBatch, classes: Sequence[int], patch: tuple[int, int]
+    logits: torch.Tensor,
+    subjects: SubjectBatch,
+    classes: Sequence[int],
+    patch: tuple[int, int],
+    choice: TokenChoice | None = None,
 ) -> torch.Tensor:
     """Cross entropy in nats of what tokens are said to be part of, per sample ``[B]``.
 
     The mean over tokens and respects, each token weighed by how much of it a subject has; 0 where there is no subject.
+    Of some tokens, what it is in the mean over all choices of them.
 
     Args:
-        logits: ``[B, T, h / p, w / p, sum(classes)]``.
+        logits: ``[B, K, sum(classes)]``.
         subjects: the truth, of latent pixels.
         classes: of each respect, in the order of labels.
         patch: latent pixels per token.
+        choice: which tokens these are; None: all, in their order.
     """
-    total, parts = _shares(logits, subjects, classes, patch)
+    total, parts = _shares(logits, subjects, classes, patch, choice)
     loss = torch.zeros_like(total)
     for some, labels, weight in parts:
         said = some.log_softmax(-1).expand(*labels.shape, -1).gather(-1, labels[..., None])[..., 0]
         loss = loss - (said * weight).flatten(1).sum(1)
-    return loss / total.clamp(min=1e-6)
+    return loss / total
 
 
 @torch.no_grad()
 def recognition_share(
-    logits: torch.Tensor, subjects: SubjectBatch, classes: Sequence[int], patch: tuple[int, int]
+    logits: torch.Tensor,
+    subjects: SubjectBatch,
+    classes: Sequence[int],
+    patch: tuple[int, int],
+    choice: TokenChoice | None = None,
 ) -> torch.Tensor:
     """The share of what could be said of tokens that is said rightly, per sample ``[B]``; arguments as above."""
-    total, parts = _shares(logits, subjects, classes, patch)
+    total, parts = _shares(logits, subjects, classes, patch, choice)
     right = torch.zeros_like(total)
     for some, labels, weight in parts:
         right = right + ((some.argmax(-1) == labels) * weight).flatten(1).sum(1)
-    return right / total.clamp(min=1e-6)
+    return right / total
