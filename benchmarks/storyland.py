@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from storymem.bench.systems import METHOD
+from storymem.bench.systems import GUIDED, METHOD
 from storymem.cli.options import given, parse_size
 from storymem.errors import StoryMemError
 from storymem.film.director import Director
@@ -65,9 +65,7 @@ SYSTEMS = {
     "memory": System(
         "memory as the method has it: 10 keyframes, 3 of them sink, S = 5", {"capacity": 10, "sink": 3}, METHOD
     ),
-    "guided": System(
-        "the same, led by the memory: guidance of 2", {"capacity": 10, "sink": 3}, {"memory_guidance_scale": 2.0}
-    ),
+    "guided": System("the same, led by the memory: guidance of 3", {"capacity": 10, "sink": 3}, GUIDED),
     "none": System("no memory: the base alone", {"capacity": 0, "sink": 0}),
     # With one keyframe per shot, no judge and no threshold, that one is the shot's first frame, always.
     "first-frame": System(

@@ -10,7 +10,7 @@ from storymem.errors import SettingsError
 from storymem.film.manifest import FilmSettings
 from storymem.story import Story
 
-__all__ = ["CONTROLS", "METHOD", "SYSTEMS", "System", "systems_named"]
+__all__ = ["CONTROLS", "GUIDED", "METHOD", "SYSTEMS", "System", "systems_named"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,15 @@ class System:
 METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
 """Fields of `SamplingConfig`: the method has no guidance by memory, whatever a model's own settings are."""
 
+GUIDED: Mapping[str, Any] = {"memory_guidance_scale": 3.0}
+"""Likewise: what served the small model best."""
+
 SYSTEMS: Mapping[str, System] = {
     system.name: system
     for system in (
         System("no-memory", "Every shot alone, from its prompt.", memory={"capacity": 0, "sink": 0}),
         System("memory", "The method as in the paper.", sampling=METHOD),
-        System("guided-memory", "The same, led by the memory: guidance of 2.", sampling={"memory_guidance_scale": 2.0}),
+        System("guided-memory", "The same, led by the memory: guidance of 3.", sampling=GUIDED),
         System(
             "first-frame-only",
             "The first good frame of each shot is remembered, without semantic selection.",

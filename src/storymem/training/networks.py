@@ -12,6 +12,7 @@ from torch import nn
 
 from storymem.conditioning.rope import install_memory_rope, use_positions
 from storymem.errors import MissingExtraError, SettingsError
+from storymem.training.finer_tokens import refine_tokens
 from storymem.training.sparse import forward_tokens
 from storymem.training.text import embed_tokens
 
@@ -48,13 +49,18 @@ LORA_TARGETS = (
 
 
 def load_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
-    """Begin with the weights of another module of the same shape.
+    """Begin with the weights of another module of the same shape; or of a transformer with larger patches.
 
     Raises:
         SettingsError: it has another shape.
     """
+    state = source.state_dict()
+    if "patch_embedding.weight" in state:  # a transformer
+        patch, wanted = (cast(Any, some).config.patch_size for some in (source, module))
+        if tuple(patch) != tuple(wanted):
+            state = refine_tokens(state, patch, wanted)
     try:
-        module.load_state_dict(source.state_dict())
+        module.load_state_dict(state)
     except RuntimeError as error:
         some = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
         raise SettingsError(
