@@ -113,7 +113,7 @@ class BaseStage(_DenoisingStage):
     vae: Path
     """The VAE: a folder with config.json (the output of the vae stage is OUTPUT/vae)."""
     start: Path | None = None
-    """A diffusers folder with weights and tokenizer to begin with, such as a run's output; its patches may be larger."""
+    """A diffusers folder with weights and tokenizer to begin with, as of another run; its patches may be larger."""
     transformer: TransformerSection = TransformerSection()
     text_encoder: TextEncoderSection = TextEncoderSection()
     conditioning: BaseConditioningSection = BaseConditioningSection()
