@@ -166,7 +166,7 @@ def test_a_plan_can_say_how_long_a_shot_takes_before_any_was_made(checkpoint: Pa
     work = work_of(ModelChoice("test", checkpoint))
     parts = load_components(checkpoint)
     assert work.weights == sum(parameter.numel() for parameter in parts.transformer.parameters())
-    assert (work.width, work.layers) == (96, 3)
+    assert (work.width, work.layers, work.patch) == (96, 3, (1, 2, 2))
     whole = work.operations(SMALL, 0)
     assert work.operations(SMALL, 10) > whole
     denoising = replace(work, vae_weights=0)
@@ -179,7 +179,8 @@ def test_a_plan_can_say_how_long_a_shot_takes_before_any_was_made(checkpoint: Pa
     assert maker_of(checkpoint).estimate_seconds(SMALL, 0) > 0
 
 
-def test_the_operations_are_those_that_torch_counts() -> None:
+@pytest.mark.parametrize("patch", [(1, 2, 2), (1, 1, 2)])
+def test_the_operations_are_those_that_torch_counts(patch: tuple[int, int, int]) -> None:
     """Within 15 % (text and modulation see fewer tokens than assumed); on meta tensors, so nothing is computed."""
     from diffusers import WanTransformer3DModel
     from torch.utils.flop_counter import FlopCounterMode
@@ -187,6 +188,7 @@ def test_the_operations_are_those_that_torch_counts() -> None:
     sampling = SamplingConfig(width=832, height=480, num_frames=41, num_inference_steps=1, guidance_scale=1.0)
     with torch.device("meta"):
         transformer = WanTransformer3DModel(
+            patch_size=patch,
             num_attention_heads=8,
             attention_head_dim=128,
             num_layers=2,
@@ -199,7 +201,9 @@ def test_the_operations_are_those_that_torch_counts() -> None:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             transformer(latents, torch.zeros(1), text, return_dict=False)
     weights = sum(parameter.numel() for parameter in transformer.parameters())
-    assert Work(weights, 1024, 2, 0).operations(sampling, 3) == pytest.approx(counter.get_total_flops(), rel=0.15)
+    assert Work(weights, 1024, 2, 0, patch).operations(sampling, 3) == pytest.approx(
+        counter.get_total_flops(), rel=0.15
+    )
 
 
 @pytest.mark.parametrize(

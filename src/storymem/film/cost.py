@@ -39,12 +39,14 @@ class Work:
         width: of its residual stream.
         layers: its blocks.
         vae_weights: of the VAE.
+        patch: ``(p_t, p_h, p_w)``, the latent pixels of a token.
     """
 
     weights: int
     width: int
     layers: int
     vae_weights: int
+    patch: tuple[int, int, int] = (1, 2, 2)
 
     def operations(self, sampling: SamplingConfig, num_memory: int) -> float:
         """Floating-point operations of one shot.
@@ -53,11 +55,11 @@ class Work:
         guidance branch (as in arXiv 2001.08361, section 2.1, forward only); and the decoding.
         """
         layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, num_memory=num_memory)
-        tokens = layout.num_tokens()
+        tokens = layout.num_tokens(self.patch)
         branches = 2 if sampling.guidance_scale > 1 or (sampling.guidance_scale_2 or 1) > 1 else 1
         step = branches * self._forward(tokens)
         if num_memory and sampling.memory_guidance_scale > 1:
-            step += self._forward(replace(layout, num_memory=0).num_tokens())
+            step += self._forward(replace(layout, num_memory=0).num_tokens(self.patch))
         pixels = sampling.num_frames * sampling.width * sampling.height
         return step * sampling.num_inference_steps + _DECODE * self.vae_weights * pixels
 
@@ -78,8 +80,10 @@ def work_of(choice: ModelChoice) -> Work:
     shapes = {name: info.shape for name, info in open_weights(parts["transformer"].path).infos.items()}
     vae = {name: info.shape for name, info in open_weights(parts["vae"].path).infos.items()}
     blocks = [int(found.group(1)) for name in shapes if (found := re.search(r"blocks\.(\d+)\.", name))]
-    width = next((shape[0] for name, shape in shapes.items() if name.endswith("patch_embedding.weight")), 0)
-    return Work(_count(shapes), width, max(blocks, default=-1) + 1, _count(vae))
+    kernel = next((shape for name, shape in shapes.items() if name.endswith("patch_embedding.weight")), (0,))
+    # Quantized files may hold it flat; then it is Wan's.
+    patch = (kernel[2], kernel[3], kernel[4]) if len(kernel) == 5 else (1, 2, 2)
+    return Work(_count(shapes), kernel[0], max(blocks, default=-1) + 1, _count(vae), patch)
 
 
 def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:
