@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="of a shot, 4k + 1; likewise")
     parser.add_argument("--steps", type=int, help="denoising steps; likewise")
     parser.add_argument("--guidance", type=float, help="likewise")
+    parser.add_argument("--memory-guidance", type=float, help="of the system guided (default 3)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")
     parser.add_argument("--oracle", action="store_true", help="the same as --systems oracle --no-timing")
@@ -166,9 +167,11 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
     if args.systems != [ORACLE]:
         runtime = Runtime(device=args.device)
         maker = PipelineShotMaker(resolved.model, runtime=runtime, request=request.to_json())
+    systems = _systems(args.memory_guidance)
     for name in args.systems:
-        shoot = _draw(config) if maker is None or name == ORACLE else _film(maker, resolved, sampling, name, folder)
-        report["systems"][name] = _system(name, stories, kinds, config, reader, shoot)
+        system, place = systems[name], folder / "films" / name
+        shoot = _draw(config) if maker is None or name == ORACLE else _film(maker, resolved, sampling, system, place)
+        report["systems"][name] = _system(name, system, stories, kinds, config, reader, shoot)
         _write(args.json, report)
     if not args.no_timing:
         report["cold_start"] = cold_start(args, stories[0], folder)
@@ -176,6 +179,18 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
     report["aims"] = aims(report)
     _write(args.json, report)
     print_report(report)
+
+
+def _systems(memory_guidance: float | None) -> Mapping[str, System]:
+    """`SYSTEMS`, with another guidance of the one that is guided."""
+    if memory_guidance is None:
+        return SYSTEMS
+    guided = replace(
+        SYSTEMS["guided"],
+        title=f"the same, led by the memory: guidance of {memory_guidance:g}",
+        sampling={"memory_guidance_scale": memory_guidance},
+    )
+    return {**SYSTEMS, "guided": guided}
 
 
 Shoot = Callable[[WorldStory, str], tuple[list[FloatArray], list[float]]]
@@ -196,10 +211,9 @@ def _draw(config: SamplingConfig) -> Shoot:
 
 
 def _film(
-    maker: PipelineShotMaker, resolved: ResolvedModel, sampling: Mapping[str, Any], name: str, folder: Path
+    maker: PipelineShotMaker, resolved: ResolvedModel, sampling: Mapping[str, Any], system: System, folder: Path
 ) -> Shoot:
     """What a model makes of it, in a film's folder of its own."""
-    system = SYSTEMS[name]
 
     def shoot(story: WorldStory, title: str) -> tuple[list[FloatArray], list[float]]:
         script = story_script(story)
@@ -214,7 +228,7 @@ def _film(
         )
         memory, device = settings.memory, str(maker.runtime.resolve()[0])
         tools = Tools(maker, load_encoder(memory.encoder, device=device), load_scorer(memory.scorer, device=device))
-        place = folder / "films" / name / title
+        place = folder / title
         place.parent.mkdir(parents=True, exist_ok=True)
         with Film.begin(place, story=told, script=script.encode(), settings=settings, tools=tools) as film:
             for _ in Director(film, tools).generate():
@@ -233,6 +247,7 @@ def _film(
 
 def _system(
     name: str,
+    system: System,
     stories: Sequence[WorldStory],
     kinds: Sequence[tuple[int, int]],
     config: SamplingConfig,
@@ -250,7 +265,6 @@ def _system(
         times += seconds
         spent = time.perf_counter() - begun
         print(f"{name}: {number} of {len(stories)} stories, {spent:.0f} s", file=sys.stderr, flush=True)
-    system = SYSTEMS[name]
     return {
         "title": system.title,
         "memory": dict(system.memory),

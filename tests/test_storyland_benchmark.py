@@ -70,8 +70,10 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
 def test_the_systems_see_what_they_should(tmp_path: Path) -> None:
     measured(tmp_path / "a.json", "--model", "tiny-random", "--stories", "1", "--shots", "3", "--steps", "1",
              "--size", "112x64", "--frames", "5", "--folder", str(tmp_path), "--no-timing",
-             "--systems", "none", "first-frame", "size-1")  # fmt: skip
+             "--systems", "none", "first-frame", "size-1", "guided", "--memory-guidance", "4")  # fmt: skip
     films = tmp_path / "films"
+    told = json.loads((films / "guided" / "heroes-1-seed-0-shots-3" / "film.json").read_text())
+    assert told["settings"]["sampling"]["memory_guidance_scale"] == 4.0
 
     def seen(system: str) -> list[list[str]]:
         """By shot, the keyframes in its memory."""
