@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,7 @@ import pytest
 
 from storymem.bench import plots
 from storymem.bench.compare import Interval
-from storymem.bench.comparison import Comparison, compare_folders, findings
+from storymem.bench.comparison import Comparison, compare_folders, findings, without_findings
 from storymem.bench.encoders import BuiltinVideoEncoder
 from storymem.bench.make import make_controls, write_suite
 from storymem.bench.previews import load_previews
@@ -50,6 +51,13 @@ def test_what_is_real_is_said_and_controls_are_not(comparison: Comparison) -> No
     assert not any("noise" in text for _, text in found)
     text = next(text for _, text in found if "Consistency, all pairs" in text)
     assert re.search(r"\+0\.\d{3}, \+\d+\.\d% \(95 % \+0\.\d{3} to \+0\.\d{3}; 6 of 6 stories; p = 0\.031\)", text)
+
+
+def test_nothing_is_said_to_differ_only_where_systems_were_compared(comparison: Comparison) -> None:
+    assert "No system differs" in without_findings(comparison)
+    for alone in (replace(comparison, baseline="noise"), replace(comparison, systems=("no-memory", "noise"))):
+        assert "Controls are no systems" in without_findings(alone)
+        assert not [text for _, text in findings(alone) if "above" in text or "below" in text]
 
 
 def test_the_page_needs_nothing_else_and_has_all(comparison: Comparison, scored: Path, tmp_path: Path) -> None:

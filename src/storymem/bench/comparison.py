@@ -14,10 +14,7 @@ from storymem.bench.score import read_scores
 from storymem.bench.systems import CONTROLS, SYSTEMS
 from storymem.errors import FilmError, SettingsError
 
-__all__ = ["NOTHING", "Comparison", "compare_folders", "findings"]
-
-NOTHING = "No system differs from the baseline beyond chance on so many stories."
-"""What to say when there are no `findings`."""
+__all__ = ["Comparison", "compare_folders", "findings", "without_findings"]
 
 
 @dataclass(frozen=True)
@@ -156,3 +153,11 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
                 )
             )
     return found
+
+
+def without_findings(comparison: Comparison) -> str:
+    """What to say when there are no `findings`: nothing is real, or nobody asked."""
+    systems = [name for name in comparison.systems if name not in CONTROLS and name != comparison.baseline]
+    if not systems or comparison.baseline in CONTROLS:
+        return "Controls are no systems, so nothing is said of them in words: what is real is marked in the table."
+    return "No system differs from the baseline beyond chance on so many stories."

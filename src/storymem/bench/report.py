@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from storymem.bench import plots
-from storymem.bench.comparison import NOTHING, Comparison, findings
+from storymem.bench.comparison import Comparison, findings, without_findings
 from storymem.bench.films import STORIES, script_in
 from storymem.bench.systems import CONTROLS, SYSTEMS
 from storymem.film.storage import make_folder, replace_file
@@ -113,7 +113,7 @@ def _findings(comparison: Comparison) -> str:
         "</p>"
     )
     if not found:
-        return f"<h2>What is real</h2><p>{NOTHING}</p>{how}"
+        return f"<h2>What is real</h2><p>{without_findings(comparison)}</p>{how}"
     items = "".join(f"<li class={way}>{escape(text)}</li>" for way, text in found)
     return f"<h2>What is real</h2><ul class=findings>{items}</ul>{how}"
 

@@ -251,7 +251,7 @@ def compare(
     sheets: Annotated[int, typer.Option(min=0, help="Stories on contact sheets at most.")] = 8,
 ) -> None:
     """Put systems side by side: what is better, by how much, and is it real? Writes JSON and an HTML report."""
-    from storymem.bench.comparison import NOTHING, compare_folders, findings
+    from storymem.bench.comparison import compare_folders, findings, without_findings
     from storymem.bench.previews import load_previews
     from storymem.bench.report import write_report
 
@@ -264,7 +264,7 @@ def compare(
     for _, text in found:
         typer.echo(text)
     if not found:
-        typer.echo(NOTHING)
+        typer.echo(without_findings(comparison))
     typer.echo(f"{page} and {data.name} are written.")
 
 
