@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,22 @@ class System:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _guided(scale: float) -> System:
+    return System(
+        f"the same, led by the memory: guidance of {scale:g}",
+        {"capacity": 10, "sink": 3},
+        {"memory_guidance_scale": scale},
+    )
+
+
 ORACLE = "oracle"
+MEMORY_GUIDANCE: float = GUIDED["memory_guidance_scale"]
 SYSTEMS = {
     ORACLE: System("the true drawings in place of generated shots: what the reader allows"),
     "memory": System(
         "memory as the method has it: 10 keyframes, 3 of them sink, S = 5", {"capacity": 10, "sink": 3}, METHOD
     ),
-    "guided": System("the same, led by the memory: guidance of 3", {"capacity": 10, "sink": 3}, GUIDED),
+    "guided": _guided(MEMORY_GUIDANCE),
     "none": System("no memory: the base alone", {"capacity": 0, "sink": 0}),
     # With one keyframe per shot, no judge and no threshold, that one is the shot's first frame, always.
     "first-frame": System(
@@ -115,7 +124,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="of a shot, 4k + 1; likewise")
     parser.add_argument("--steps", type=int, help="denoising steps; likewise")
     parser.add_argument("--guidance", type=float, help="likewise")
-    parser.add_argument("--memory-guidance", type=float, help="of the system guided (default 3)")
+    parser.add_argument(
+        "--memory-guidance", type=float, default=MEMORY_GUIDANCE, help="of the system guided (default %(default)g)"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")
     parser.add_argument("--oracle", action="store_true", help="the same as --systems oracle --no-timing")
@@ -167,7 +178,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
     if args.systems != [ORACLE]:
         runtime = Runtime(device=args.device)
         maker = PipelineShotMaker(resolved.model, runtime=runtime, request=request.to_json())
-    systems = _systems(args.memory_guidance)
+    systems = {**SYSTEMS, "guided": _guided(args.memory_guidance)}
     for name in args.systems:
         system, place = systems[name], folder / "films" / name
         shoot = _draw(config) if maker is None or name == ORACLE else _film(maker, resolved, sampling, system, place)
@@ -179,18 +190,6 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
     report["aims"] = aims(report)
     _write(args.json, report)
     print_report(report)
-
-
-def _systems(memory_guidance: float | None) -> Mapping[str, System]:
-    """`SYSTEMS`, with another guidance of the one that is guided."""
-    if memory_guidance is None:
-        return SYSTEMS
-    guided = replace(
-        SYSTEMS["guided"],
-        title=f"the same, led by the memory: guidance of {memory_guidance:g}",
-        sampling={"memory_guidance_scale": memory_guidance},
-    )
-    return {**SYSTEMS, "guided": guided}
 
 
 Shoot = Callable[[WorldStory, str], tuple[list[FloatArray], list[float]]]
