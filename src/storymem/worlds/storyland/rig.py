@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 Frames = NDArray[np.bool_]
 _UNIT = 320.0
 _HEAD = 1.2  # times as large as drawn, with what is worn on them: hats must be told apart in small pictures
+_LIFT = 54 * _HEAD  # of the middle of the head above the neck, in units of the atlas
 
 # Half width, height and length of the legs of each build, as the bodies are drawn.
 _BUILDS = {"little": (45.0, 80.0, 40.0), "tall": (44.0, 126.0, 64.0), "round": (68.0, 104.0, 42.0)}
@@ -49,7 +50,7 @@ def _colour(name: str, light: tuple[float, float, float]) -> Array:
 def head_height(hero: Hero, *, seated: bool = False) -> float:
     """How high the middle of the head is above the ground, in hero heights."""
     _, body, leg = _BUILDS[hero.build]
-    return ((0 if not seated else -leg * _SINK) + leg + body + 54 * _HEAD) / _UNIT
+    return ((0 if not seated else -leg * _SINK) + leg + body + _LIFT) / _UNIT
 
 
 def hero_layers(
@@ -90,7 +91,7 @@ class _Puppet:
         root = stage @ move(pose.x, -pose.lift) @ turn(pose.tilt) @ place(0.0, 0.0, 2 - pose.stretch, pose.stretch)
         self.hip = root @ move(0.0, (self.leg * _SINK if pose.seated else 0.0) - self.leg)
         self.neck = self.hip @ move(0.0, -self.height)
-        self.head = self.neck @ move(0.004, pose.head_y) @ turn(pose.head_tilt) @ place(0.0, -54 * _HEAD / _UNIT, _HEAD)
+        self.head = self.neck @ move(0.004, pose.head_y) @ turn(pose.head_tilt) @ place(0.0, -_LIFT / _UNIT, _HEAD)
         self.face = self.head @ move(pose.gaze, 0.0)
         carrying = hero.accessory in _CARRY
         swing = pose.arm_back * 0 - _CARRY[hero.accessory] if carrying and hero.accessory else pose.arm_back
