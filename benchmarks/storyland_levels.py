@@ -151,10 +151,10 @@ def looks(reader: Reader, video: torch.Tensor, truths: Sequence[dict[str, Any]])
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that is reported."""
-    resolved = resolve_model(ModelRequest())
+    resolved = resolve_model(ModelRequest(args.model) if args.model else ModelRequest())
     width, height = parse_size(args.size)
     sampling = SamplingConfig(**{**resolved.sampling, **given(width=width, height=height, num_frames=args.frames)})
-    folder = args.model or resolved.model.folder
+    folder = resolved.model.folder
     assert folder is not None
     model = Model(folder, sampling, args.guidance)
     batch = draw(model.codec, args.clips, args.memory, sampling, args.seed)
@@ -188,14 +188,14 @@ def line(level: float, row: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """See the module's text."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a diffusers folder (default: the one that comes with the package)")
+    parser.add_argument("--model", help="a diffusers folder (default: the one that comes with the package)")
     parser.add_argument("--clips", type=int, default=48, help="one of each group (default 48)")
     parser.add_argument("--memory", type=int, default=4, help="keyframes given (default 4)")
     parser.add_argument("--levels", type=float, nargs="+", default=[0.25, 0.5, 0.65, 0.8, 0.9, 1.0])
     parser.add_argument("--steps", type=int, default=12, help="Euler steps from level 1; less from lower ones")
     parser.add_argument("--guidance", type=float, default=1.0, help="classifier-free, of the prompt (default: none)")
     parser.add_argument("--seed", type=int, default=0, help="of the first group")
-    parser.add_argument("--size", help="WIDTHxHEIGHT; the package's model's if not given")
+    parser.add_argument("--size", help="WIDTHxHEIGHT; what the model was made for if not given")
     parser.add_argument("--frames", type=int, help="of a clip, 4k + 1; likewise")
     parser.add_argument("--json", type=Path, help="where the figures go")
     args = parser.parse_args(argv)
