@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +135,7 @@ def generate(
 ) -> None:
     """Make a film of a story script. Run the same command again to go on where it stopped."""
     from storymem.film.project import Film
+    from storymem.film.remarks import remarks
     from storymem.film.resolve import resolve_model
     from storymem.story import load_story
 
@@ -185,10 +186,11 @@ def generate(
     )
     runtime = runtime_of(device, dtype, offload, attention, vae_tiling)
     tools = _tools(resolved, runtime, settings.memory)
+    notes = remarks(story, settings, resolved)
     if dry_run:
-        _dry_run(output, story, script, settings, tools, remake=remake, as_json=as_json)
+        _dry_run(output, story, script, settings, tools, notes, remake=remake, as_json=as_json)
         return
-    _generate(output, story, script.read_bytes(), settings, tools, resolved,
+    _generate(output, story, script.read_bytes(), settings, tools, notes,
               remake=remake, products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
 
 
@@ -198,7 +200,7 @@ def _generate(
     script: bytes,
     settings: FilmSettings,
     tools: Tools,
-    resolved: ResolvedModel,
+    notes: Sequence[str],
     *,
     remake: bool,
     products: tuple[Product, ...] | None,
@@ -207,13 +209,10 @@ def _generate(
     from storymem.cli.show import showing
     from storymem.film.director import Director
     from storymem.film.project import Film
-    from storymem.worlds.storyland import strange_words
 
     with showing(as_json=as_json) as show, _stopping_cleanly(show, "run the same command again to go on"):
-        if resolved.note:
-            show.say("note", f"{resolved.model.name}: {resolved.note}")
-        if resolved.model.name == "storyland" and (strange := strange_words(shot.prompt for shot in story.shots)):
-            show.say("note", f"storyland has never seen these words and guesses: {', '.join(strange)}")
+        for note in notes:
+            show.say("note", note)
         with Film.begin(
             output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
         ) as film:
@@ -330,7 +329,15 @@ def _export(
 
 
 def _dry_run(
-    output: Path, story: Story, script: Path, settings: FilmSettings, tools: Tools, *, remake: bool, as_json: bool
+    output: Path,
+    story: Story,
+    script: Path,
+    settings: FilmSettings,
+    tools: Tools,
+    notes: Sequence[str],
+    *,
+    remake: bool,
+    as_json: bool,
 ) -> None:
     from storymem.cli.plan import show_plan
     from storymem.film.pipeline_maker import PipelineShotMaker
@@ -349,7 +356,7 @@ def _dry_run(
         num_memory = most if planned.memory is None else len(planned.memory)
         return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
 
-    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of)
+    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes)
 
 
 def _tools(resolved: ResolvedModel, runtime: Runtime, memory: MemoryConfig) -> Tools:

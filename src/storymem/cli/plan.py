@@ -21,7 +21,14 @@ SecondsOf = Callable[["PlannedShot"], float]
 _STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "damaged": "bold red"}
 
 
-def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds_of: SecondsOf | None = None) -> None:
+def show_plan(
+    film: Film,
+    plan: Sequence[PlannedShot],
+    *,
+    as_json: bool,
+    seconds_of: SecondsOf | None = None,
+    notes: Sequence[str] = (),
+) -> None:
     """Print a film's settings and every shot of it.
 
     Args:
@@ -29,6 +36,7 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds
         plan: from `storymem.film.plan.plan_film`.
         as_json: as one JSON object.
         seconds_of: gives about how long a shot takes that is to be made; None goes by the takes that are there.
+        notes: what is to be known before the film is made, such as `storymem.film.remarks` says.
     """
     manifest = film.manifest
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
@@ -46,6 +54,7 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds
             "frames": frames,
             "seconds": frames / sampling.fps,
             "estimated_seconds_to_make": seconds,
+            "notes": list(notes),
             "shots": [planned.to_json() for planned in plan],
         }
         sys.stdout.write(json.dumps(about, ensure_ascii=False) + "\n")
@@ -69,6 +78,8 @@ def show_plan(film: Film, plan: Sequence[PlannedShot], *, as_json: bool, seconds
         f"encoder {memory.encoder}, scorer {memory.scorer}",
     ):
         console.print(Text(line, style="dim"))
+    for note in notes:
+        console.print(Text(f"note: {note}"))
     width = max(len(planned.shot.id) for planned in plan)
     for planned in plan:
         console.print(Text.assemble("\n", (f"{planned.shot.id:{width}}", "bold"), "  ", *_facts(planned)))

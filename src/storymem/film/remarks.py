@@ -1,0 +1,38 @@
+"""What a user should know before a film is made: sentences about the model, and about what it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from storymem.settings import SamplingConfig
+from storymem.worlds.storyland import strange_words
+
+if TYPE_CHECKING:
+    from storymem.film.manifest import FilmSettings
+    from storymem.film.resolve import ResolvedModel
+    from storymem.story.model import Story
+
+__all__ = ["remarks"]
+
+
+def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> list[str]:
+    """One sentence each; none that would stop a film.
+
+    Args:
+        story: the story.
+        settings: of the film.
+        resolved: the model, with what it was made for.
+    """
+    name, said = resolved.model.name, []
+    if resolved.note:
+        said.append(f"{name}: {resolved.note}")
+    if name == "storyland" and (strange := strange_words(shot.prompt for shot in story.shots)):
+        said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
+    made_for = SamplingConfig(**resolved.sampling)
+    longest = max(shot.num_frames or settings.sampling.num_frames for shot in story.shots)
+    if longest > made_for.num_frames:
+        said.append(
+            f"{name} was made for shots of {made_for.num_frames} frames ({made_for.num_frames / made_for.fps:.1f} s at "
+            f"{made_for.fps} fps); the longest here has {longest}, which takes longer and may come out worse."
+        )
+    return said

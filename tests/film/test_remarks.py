@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storymem.film.manifest import FilmSettings
+from storymem.film.remarks import remarks
+from storymem.film.resolve import ModelRequest, resolve_model
+from storymem.story import load_story
+
+SCRIPT = """
+title: A Day
+{defaults}
+scenes:
+  - shots:
+      - Pip the fox walks in the forest at noon. Wide shot.
+      - {{prompt: Pip the fox waves in the forest at noon. Wide shot., {length}}}
+"""
+
+
+def _said(folder: Path, *, defaults: str = "", length: str = "num_frames: 25", model: str = "storyland") -> list[str]:
+    path = folder / "script.yaml"
+    path.write_text(SCRIPT.format(defaults=defaults, length=length), encoding="utf-8")
+    story, resolved = load_story(path), resolve_model(ModelRequest(model))
+    said = story.defaults.sampling()
+    base = {key: value for key, value in resolved.sampling.items() if key not in said}
+    return remarks(story, FilmSettings.for_story(story, sampling=base), resolved)
+
+
+def test_what_the_small_model_was_made_for_is_told_first(tmp_path: Path) -> None:
+    assert [sentence.split(":")[0] for sentence in _said(tmp_path)] == ["storyland"]
+
+
+@pytest.mark.parametrize("where", [{"length": "duration: 5"}, {"defaults": "defaults: {duration: 5}"}])
+def test_shots_longer_than_the_model_was_made_for_are_told_of(tmp_path: Path, where: dict[str, str]) -> None:
+    (sentence,) = [sentence for sentence in _said(tmp_path, **where) if "made for shots" in sentence]
+    assert sentence.startswith("storyland was made for shots of 25 frames (1.6 s at 16 fps); the longest here has 81,")
+
+
+def test_the_length_is_each_models_own(tmp_path: Path) -> None:
+    assert not any("made for shots" in s for s in _said(tmp_path, model="tiny-random", length="num_frames: 17"))
+    (sentence,) = [s for s in _said(tmp_path, model="tiny-random") if "made for shots" in s]
+    assert "made for shots of 17 frames" in sentence
+
+
+def test_words_that_nobody_taught_it_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "script.yaml"
+    path.write_text("title: T\nscenes: [{shots: [The quokka waves.]}]\n", encoding="utf-8")
+    story, resolved = load_story(path), resolve_model(ModelRequest("storyland"))
+    said = remarks(story, FilmSettings.for_story(story, sampling=dict(resolved.sampling)), resolved)
+    assert [sentence for sentence in said if "quokka" in sentence]
