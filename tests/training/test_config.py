@@ -52,6 +52,7 @@ def test_every_mistake_is_told_in_a_line() -> None:
         ("stage: memory\noutput: o\nsteps: 1\ndata: {world: a}\n", "a.yaml: model: is missing"),
         (MINIMAL.replace("{world: storyland}", "{}"), "data: give either world or folder"),
         (MINIMAL.replace("storyland", "storyland, num_frames: 16"), "num_frames is 16"),
+        (MINIMAL.replace("world: storyland", "folder: f, first: 9"), "first belongs to a world"),
         (MINIMAL + "batch_size: 6\naccumulate: 4\n", "batch_size .6. must be a multiple of accumulate .4."),
         (MINIMAL + "sample: {every: 5}\n", "sample.every needs groups that are not trained on"),
         (MINIMAL + "conditioning: {first_frame: 0.7, motion_frames: 0.7}\n", "together are above 1"),

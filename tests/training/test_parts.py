@@ -140,6 +140,9 @@ def test_a_world_is_seen_through_a_window_that_moves(tmp_path: Path) -> None:
     assert store.window(0) == store.window(1) == (0, 1, 2, 3)
     assert store.window(4) == (2, 3, 4, 5)
     assert store.window(16) == (8, 0, 1, 2)  # round again, never into what is held out
+    later = ClipStore(loader, data.model_copy(update={"first": 7}), windowed=True)
+    assert later.window(0) == (7, 8, 0, 1)
+    assert later.window(2) == (8, 0, 1, 2)
     for step in range(5):
         store.prepare(step)
     assert source.drawn == [0, 1, 2, 3, 4, 5]  # each once

@@ -115,6 +115,8 @@ class DataSection(Section):
     """Groups of a world held in memory at a time."""
     refresh: AtLeast0 = 0.0
     """New groups per step that take the place of the oldest in the pool; 0 trains on the same pool throughout."""
+    first: NotNegative = 0
+    """Number of the group that the pool begins with in a world: past what the run at `start` has seen."""
     held_out: NotNegative = 0
     """Groups kept out of training, for validation and sample sheets."""
     store: Literal["cpu", "device"] = "cpu"
@@ -126,6 +128,8 @@ class DataSection(Section):
             raise ValueError("give either world or folder, and not both")
         if self.options and self.world is None:
             raise ValueError("options belong to a world; a folder has none")
+        if self.first and self.world is None:
+            raise ValueError("first belongs to a world; a folder is seen whole")
         if (self.num_frames - 1) % 4:
             raise ValueError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as 17")
         return self

@@ -70,8 +70,9 @@ class Groups(Protocol[T_co]):
 class GroupStore(Generic[T]):
     """The groups of a run.
 
-    A source without end is seen through a window that moves on by `data.refresh` groups per step: what a step can draw
-    is a function of its number, so a resumed run sees the very same clips. Footage in latents is seen whole.
+    A source without end is seen through a window that begins with group `data.first` and moves on by `data.refresh`
+    groups per step: what a step can draw is a function of its number, so a resumed run sees the very same clips.
+    Footage in latents is seen whole.
 
     Args:
         loader: gives groups.
@@ -101,7 +102,7 @@ class GroupStore(Generic[T]):
         """Numbers of the groups that a step may draw from."""
         if not self.windowed:
             return tuple(self._training)
-        first = math.floor(step * self.config.refresh)
+        first = self.config.first + math.floor(step * self.config.refresh)
         size = min(self.config.pool, len(self._training))
         return tuple(self._training[(first + i) % len(self._training)] for i in range(size))
 
