@@ -130,10 +130,18 @@ def test_groups_share_heroes_and_every_clip_has_memory() -> None:
                 assert clip.style in ("full", "look", "brief")
 
 
+def _short(**options: float) -> float:
+    styles = [clip.style for seed in range(60) for clip in sample_group(seed, **options).clips]
+    return sum(style in ("brief", "name", "hero") for style in styles) / len(styles)
+
+
 def test_half_of_the_captions_of_groups_leave_the_looks_to_memory() -> None:
-    styles = [clip.style for seed in range(60) for clip in sample_group(seed).clips]
-    short = sum(style in ("brief", "name", "hero") for style in styles) / len(styles)
-    assert 0.5 < short < 0.7
+    assert 0.5 < _short() < 0.7
+
+
+@pytest.mark.parametrize(("told", "low", "high"), [(0.0, 1.0, 1.0), (0.15, 0.8, 0.9), (1.0, 0.0, 0.0)])
+def test_how_many_captions_tell_the_looks_can_be_said(told: float, low: float, high: float) -> None:
+    assert low <= _short(told=told) <= high
 
 
 def test_sampling_and_scripts_do_not_import_torch() -> None:

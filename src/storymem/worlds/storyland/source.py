@@ -31,6 +31,7 @@ class StorylandOptions(BaseModel):
         groups: how many there are; drawn when needed, so the number costs nothing.
         clips: in a group.
         two_heroes: share of groups with two heroes.
+        told: share of captions that tell the looks, which the others leave to memory.
         phrasings: captions per clip, which say the same in other words.
         device: where pictures are drawn, in torch's words.
     """
@@ -41,6 +42,7 @@ class StorylandOptions(BaseModel):
     groups: int = Field(default=1_000_000, ge=1)
     clips: int = Field(default=8, ge=2)
     two_heroes: float = Field(default=0.4, ge=0, le=1)
+    told: float = Field(default=0.4, ge=0, le=1)
     phrasings: int = Field(default=2, ge=1)
     device: str = "cpu"
 
@@ -126,4 +128,4 @@ class StorylandSource:
 
     def _group(self, index: int) -> Group:
         options = self.options
-        return sample_group(index, options.split, clips=options.clips, two_heroes=options.two_heroes)
+        return sample_group(index, options.split, clips=options.clips, two_heroes=options.two_heroes, told=options.told)

@@ -82,9 +82,9 @@ class WorldStory:
     seed: int
 
 
-def _style(rng: Random, heroes: int, actors: int) -> CaptionStyle:
-    """Half of the captions leave the looks to memory, but never so that nobody can know who is meant."""
-    if rng.random() < 0.4:
+def _style(rng: Random, heroes: int, actors: int, told: float) -> CaptionStyle:
+    """Some captions tell the looks, others leave them to memory, but never so that nobody can know who is meant."""
+    if rng.random() < told:
         return rng.choice(("full", "full", "look"))
     if heroes == 2:
         return "brief"
@@ -92,7 +92,9 @@ def _style(rng: Random, heroes: int, actors: int) -> CaptionStyle:
     return rng.choice(("brief", "name", "name", "hero"))
 
 
-def sample_group(seed: int, split: Split = "train", *, clips: int = 16, two_heroes: float = 0.4) -> Group:
+def sample_group(
+    seed: int, split: Split = "train", *, clips: int = 16, two_heroes: float = 0.4, told: float = 0.4
+) -> Group:
     """A group by lot.
 
     Args:
@@ -100,6 +102,7 @@ def sample_group(seed: int, split: Split = "train", *, clips: int = 16, two_hero
         split: which heroes and layouts to draw from.
         clips: how many.
         two_heroes: the chance that the group has a second hero.
+        told: the chance that a caption tells the looks, which others leave to memory.
     """
     rng = Random(f"storyland/group/{split}/{seed}")
     number = 2 if rng.random() < two_heroes else 1
@@ -118,7 +121,7 @@ def sample_group(seed: int, split: Split = "train", *, clips: int = 16, two_hero
             place,
             *sample_conditions(rng, place),
         )
-        style = _style(rng, number, len(cast))
+        style = _style(rng, number, len(cast), told)
         made.append(Clip(spec, caption(spec, style), style))
     rng.shuffle(made)
     return Group(heroes, names, places, tuple(made))
