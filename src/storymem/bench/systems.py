@@ -54,7 +54,7 @@ class System:
 METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
 """Fields of `SamplingConfig`: the method has no guidance by memory, whatever a model's own settings are."""
 
-GUIDED: Mapping[str, Any] = {"memory_guidance_scale": 3.0}
+GUIDED: Mapping[str, Any] = {"memory_guidance_scale": 2.0}
 """Likewise: what served the small model best."""
 
 SYSTEMS: Mapping[str, System] = {
@@ -62,7 +62,7 @@ SYSTEMS: Mapping[str, System] = {
     for system in (
         System("no-memory", "Every shot alone, from its prompt.", memory={"capacity": 0, "sink": 0}),
         System("memory", "The method as in the paper.", sampling=METHOD),
-        System("guided-memory", "The same, led by the memory: guidance of 3.", sampling=GUIDED),
+        System("guided-memory", "The same, led by the memory: guidance of 2.", sampling=GUIDED),
         System(
             "first-frame-only",
             "The first good frame of each shot is remembered, without semantic selection.",

@@ -106,7 +106,7 @@ _ENTRIES = (
                 "num_inference_steps": 12,
                 "shift": 3.0,
                 "guidance_scale": 3.0,
-                "memory_guidance_scale": 3.0,
+                "memory_guidance_scale": 2.0,
                 "memory_stride": 5,
                 "width": 112,
                 "height": 64,
