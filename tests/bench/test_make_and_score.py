@@ -60,7 +60,7 @@ def test_every_system_is_what_it_says(made: Path) -> None:
     assert seen("last-frame-chain") == [0, 0, 0, 0]
     assert settings["stride-1"].sampling.memory_stride == 1
     guidance = {name: some.sampling.memory_guidance_scale for name, some in settings.items()}
-    assert guidance == dict.fromkeys(SYSTEMS, 1.0) | {"guided-memory": 3.0}
+    assert guidance == dict.fromkeys(SYSTEMS, 1.0) | {"guided-memory": 2.0}
     assert settings["no-sink"].memory.sink == 0
     takes = [Film.open(made / "first-frame-only" / story).chosen_take(planned.shot.id)
              for planned in plan_film(Film.open(made / "first-frame-only" / story))]  # fmt: skip

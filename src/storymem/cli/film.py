@@ -134,8 +134,8 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Make a film of a story script. Run the same command again to go on where it stopped."""
+    from storymem.cli.remarks import remarks
     from storymem.film.project import Film
-    from storymem.film.remarks import remarks
     from storymem.film.resolve import resolve_model
     from storymem.story import load_story
 

@@ -36,7 +36,7 @@ def show_plan(
         plan: from `storymem.film.plan.plan_film`.
         as_json: as one JSON object.
         seconds_of: gives about how long a shot takes that is to be made; None goes by the takes that are there.
-        notes: what is to be known before the film is made, such as `storymem.film.remarks` says.
+        notes: what is to be known before the film is made, such as `storymem.cli.remarks` says.
     """
     manifest = film.manifest
     sampling, memory = manifest.settings.sampling, manifest.settings.memory

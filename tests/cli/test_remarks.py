@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from storymem.cli.remarks import remarks
 from storymem.film.manifest import FilmSettings
-from storymem.film.remarks import remarks
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.story import load_story
 
