@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from storymem.cli.remarks import remarks
 from storymem.film.manifest import FilmSettings
 from storymem.film.resolve import ModelRequest, resolve_model
+from storymem.models.catalog import CATALOG
 from storymem.story import load_story
 
 SCRIPT = """
@@ -42,6 +44,22 @@ def test_the_length_is_each_models_own(tmp_path: Path) -> None:
     assert not any("made for shots" in s for s in _said(tmp_path, model="tiny-random", length="num_frames: 17"))
     (sentence,) = [s for s in _said(tmp_path, model="tiny-random") if "made for shots" in s]
     assert "made for shots of 17 frames" in sentence
+
+
+def test_of_a_folder_that_says_nothing_of_itself_nothing_is_said(tmp_path: Path) -> None:
+    folder = resolve_model(ModelRequest("storyland")).model.folder
+    assert _said(tmp_path, model=str(folder), length="num_frames: 121") == []
+
+
+def test_models_of_the_catalogue_are_made_for_the_usual_length(tmp_path: Path) -> None:
+    request = ModelRequest("wan2.2-i2v-a14b")
+    wan = replace(resolve_model(ModelRequest("storyland")), request=request, sampling=CATALOG[request.model].sampling)
+    path = tmp_path / "script.yaml"
+    for length, said in ((81, []), (121, ["121"])):
+        path.write_text(f"title: T\nshots: [{{prompt: A fox., num_frames: {length}}}]\n", encoding="utf-8")
+        story = load_story(path)
+        sentences = remarks(story, FilmSettings.for_story(story, sampling={}), wan)
+        assert [str(length) for sentence in sentences if "made for shots of 81 frames" in sentence] == said
 
 
 def test_words_that_nobody_taught_it_are_told_of(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
 """Fields of `SamplingConfig`: the method has no guidance by memory, whatever a model's own settings are."""
 
 GUIDED: Mapping[str, Any] = {"memory_guidance_scale": 2.0}
-"""Likewise: what served the small model best."""
+"""Likewise: what the catalogue says of the small model."""
 
 SYSTEMS: Mapping[str, System] = {
     system.name: system

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storymem.models.catalog import CATALOG
 from storymem.settings import SamplingConfig
 from storymem.worlds.storyland import strange_words
 
@@ -29,8 +30,10 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     if name == "storyland" and (strange := strange_words(shot.prompt for shot in story.shots)):
         said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
     made_for = SamplingConfig(**resolved.sampling)
+    # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.
+    is_known = "num_frames" in resolved.sampling or resolved.request.model in CATALOG
     longest = max(shot.num_frames or settings.sampling.num_frames for shot in story.shots)
-    if longest > made_for.num_frames:
+    if is_known and longest > made_for.num_frames:
         said.append(
             f"{name} was made for shots of {made_for.num_frames} frames ({made_for.num_frames / made_for.fps:.1f} s at "
             f"{made_for.fps} fps); the longest here has {longest}, which takes longer and may come out worse."
