@@ -8,6 +8,7 @@ from typing import Any
 
 from storymem.errors import SettingsError
 from storymem.film.manifest import FilmSettings
+from storymem.models.catalog import CATALOG
 from storymem.story import Story
 
 __all__ = ["CONTROLS", "GUIDED", "METHOD", "SYSTEMS", "System", "systems_named"]
@@ -54,7 +55,8 @@ class System:
 METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
 """Fields of `SamplingConfig`: the method has no guidance by memory, whatever a model's own settings are."""
 
-GUIDED: Mapping[str, Any] = {"memory_guidance_scale": 2.0}
+_GUIDANCE: float = CATALOG["storyland"].sampling["memory_guidance_scale"]
+GUIDED: Mapping[str, Any] = {"memory_guidance_scale": _GUIDANCE}
 """Likewise: what the catalogue says of the small model."""
 
 SYSTEMS: Mapping[str, System] = {
@@ -62,7 +64,7 @@ SYSTEMS: Mapping[str, System] = {
     for system in (
         System("no-memory", "Every shot alone, from its prompt.", memory={"capacity": 0, "sink": 0}),
         System("memory", "The method as in the paper.", sampling=METHOD),
-        System("guided-memory", "The same, led by the memory: guidance of 2.", sampling=GUIDED),
+        System("guided-memory", f"The same, led by the memory: guidance of {_GUIDANCE:g}.", sampling=GUIDED),
         System(
             "first-frame-only",
             "The first good frame of each shot is remembered, without semantic selection.",
