@@ -132,6 +132,18 @@ def test_a_film_from_script_to_mp4_and_on(storymem: Storymem, script: Path, opti
     assert [path.name for path in (tmp_path / "elsewhere").glob("*.png")] == ["contact_sheet.png"]
 
 
+def test_notes_are_told_before_a_film_is_made(storymem: Storymem, tmp_path: Path) -> None:
+    script, film = tmp_path / "story.yaml", tmp_path / "film"
+    script.write_text("title: T\nshots: [{prompt: The quokka waves., num_frames: 29}]\n", encoding="utf-8")
+    small = ("generate", script, "-o", film, "--steps", "1", "--no-export", "--size", "32x32")
+    told = json.loads(storymem(*small, "--dry-run", "--json").splitlines()[-1])["notes"]
+    assert ["quokka" in told[1], "the longest here has 29" in told[2]] == [True, True]
+    plan = storymem(*small, "--dry-run")
+    assert all(f"note: {note}" in plan for note in told)
+    made = events(storymem(*small, "--json"))
+    assert [event["message"] for event in made[:3] if event["event"] == "note"] == told
+
+
 def test_other_settings_need_consent(storymem: Storymem, script: Path, options: list[str], tmp_path: Path) -> None:
     film = tmp_path / "film"
     storymem("generate", script, "-o", film, *options, "--no-export")

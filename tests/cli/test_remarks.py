@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from storymem.cli.options import film_settings
 from storymem.cli.remarks import remarks
 from storymem.film.manifest import FilmSettings
 from storymem.film.resolve import ModelRequest, resolve_model
@@ -25,9 +26,10 @@ def _said(folder: Path, *, defaults: str = "", length: str = "num_frames: 25", m
     path = folder / "script.yaml"
     path.write_text(SCRIPT.format(defaults=defaults, length=length), encoding="utf-8")
     story, resolved = load_story(path), resolve_model(ModelRequest(model))
-    said = story.defaults.sampling()
-    base = {key: value for key, value in resolved.sampling.items() if key not in said}
-    return remarks(story, FilmSettings.for_story(story, sampling=base), resolved)
+    settings = film_settings(
+        story, resolved, None, sampling={}, memory={}, seed=None, continue_with=None, negative_prompt=None
+    )
+    return remarks(story, settings, resolved)
 
 
 def test_what_the_small_model_was_made_for_is_told_first(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from storymem.film.export import Product
     from storymem.film.manifest import FilmSettings
     from storymem.film.pipeline_maker import Runtime
-    from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
     from storymem.film.resolve import ResolvedModel
     from storymem.film.tools import Tools
@@ -134,6 +132,7 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Make a film of a story script. Run the same command again to go on where it stopped."""
+    from storymem.cli.plan import show_preview
     from storymem.cli.remarks import remarks
     from storymem.film.project import Film
     from storymem.film.resolve import resolve_model
@@ -188,7 +187,10 @@ def generate(
     tools = _tools(resolved, runtime, settings.memory)
     notes = remarks(story, settings, resolved)
     if dry_run:
-        _dry_run(output, story, script, settings, tools, notes, remake=remake, as_json=as_json)
+        film = Film.preview(
+            output, story=story, script=script.read_bytes(), settings=settings, tools=tools, adopt_settings=remake
+        )
+        show_preview(film, tools, notes, as_json=as_json)
         return
     _generate(output, story, script.read_bytes(), settings, tools, notes,
               remake=remake, products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
@@ -326,37 +328,6 @@ def _export(
         show.say("exported", f"{product:>8}  {first}", product=product, files=[str(path) for path in paths])
     for product, how in left_out.items():
         show.say("note", f"{product:>8}  left out: {how}", product=product)
-
-
-def _dry_run(
-    output: Path,
-    story: Story,
-    script: Path,
-    settings: FilmSettings,
-    tools: Tools,
-    notes: Sequence[str],
-    *,
-    remake: bool,
-    as_json: bool,
-) -> None:
-    from storymem.cli.plan import show_plan
-    from storymem.film.pipeline_maker import PipelineShotMaker
-    from storymem.film.plan import plan_film
-    from storymem.film.project import Film
-
-    film = Film.preview(
-        output, story=story, script=script.read_bytes(), settings=settings, tools=tools, adopt_settings=remake
-    )
-
-    def seconds_of(planned: PlannedShot) -> float:
-        maker, memory = tools.maker, settings.memory
-        assert isinstance(maker, PipelineShotMaker)
-        # Not yet decided: every shot before adds what it may at most.
-        most = min(memory.capacity, planned.shot.index * memory.max_keyframes_per_shot)
-        num_memory = most if planned.memory is None else len(planned.memory)
-        return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
-
-    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes)
 
 
 def _tools(resolved: ResolvedModel, runtime: Runtime, memory: MemoryConfig) -> Tools:

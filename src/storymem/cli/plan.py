@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from storymem.cli.show import clock, counted
@@ -12,8 +13,9 @@ from storymem.cli.show import clock, counted
 if TYPE_CHECKING:
     from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
+    from storymem.film.tools import Tools
 
-__all__ = ["SecondsOf", "show_plan"]
+__all__ = ["SecondsOf", "show_plan", "show_preview"]
 
 SecondsOf = Callable[["PlannedShot"], float]
 """About how many seconds a shot takes to make."""
@@ -96,6 +98,31 @@ def show_plan(
     if seconds is not None and counts["missing"] + counts["damaged"]:
         line += f"; about {clock(seconds)} to make {'the rest' if counts['done'] else 'it'}"
     console.print(line)
+
+
+def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: bool) -> None:
+    """Print the plan of a film that is not made yet, and about how long it takes to make.
+
+    Args:
+        film: from `storymem.film.project.Film.preview`.
+        tools: what it would be made with.
+        notes: see `show_plan`.
+        as_json: see `show_plan`.
+    """
+    from storymem.film.pipeline_maker import PipelineShotMaker
+    from storymem.film.plan import plan_film
+
+    settings = film.manifest.settings
+
+    def seconds_of(planned: PlannedShot) -> float:
+        maker, memory = tools.maker, settings.memory
+        assert isinstance(maker, PipelineShotMaker)
+        # Not yet decided: every shot before adds what it may at most.
+        most = min(memory.capacity, planned.shot.index * memory.max_keyframes_per_shot)
+        num_memory = most if planned.memory is None else len(planned.memory)
+        return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
+
+    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes)
 
 
 def _facts(planned: PlannedShot) -> list[str | tuple[str, str]]:
