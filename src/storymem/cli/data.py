@@ -47,7 +47,7 @@ def prepare(
     --encode to prepare the latents ahead. Run again with more footage, it is added; captions stay.
     """
     from storymem.cli.options import parse_size
-    from storymem.errors import SettingsError
+    from storymem.errors import MediaError, SettingsError
     from storymem.memory.encoders import load_encoder, load_scorer
     from storymem.settings import SamplingConfig
     from storymem.training.footage import FootageSettings
@@ -55,13 +55,16 @@ def prepare(
 
     if not footage and encode is None:
         raise SettingsError("there is nothing to do: give videos, or --encode with a training configuration.")
+    left_out = 0
+    videos: list[Path] = []
     if footage:
         width, height = parse_size(size)
         assert width is not None
         assert height is not None
         SamplingConfig(width=width, height=height, num_frames=num_frames, fps=fps)  # checks the numbers
+        videos = find_videos(footage, output)
         report = prepare_footage(
-            find_videos(footage),
+            videos,
             output,
             FootageSettings(width, height, num_frames, fps),
             encoder=load_encoder(encoder),
@@ -71,7 +74,9 @@ def prepare(
             largest_group=largest_group,
             clips_per_shot=clips_per_shot,
             on_video=lambda path, count: typer.echo(f"{path}: {count} clips"),
+            on_trouble=lambda message: typer.echo(message, err=True),
         )
+        left_out = report.left_out
         typer.echo(
             f"{report.clips} clips in {output}: {report.groups} groups of related ones, {report.alone} alone; of "
             f"{report.shots} new shots {report.too_short} were too short and {report.too_bad} clips too bad."
@@ -84,3 +89,8 @@ def prepare(
 
         count = encode_footage(load_config(encode, (f"data.folder={output}",)))
         typer.echo(f"latents of {count} clips are in {output}.")
+    if left_out:  # last, after all that can be done without them
+        raise MediaError(
+            f"{left_out} of {len(videos)} videos could not be read and were left out (named above): mend or replace "
+            "them, then run the same command again to add them."
+        )

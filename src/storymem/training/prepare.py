@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from storymem.errors import MediaError, MissingExtraError, SettingsError
-from storymem.film.storage import hash_file, make_folder, replace_file
+from storymem.film.storage import hash_file, make_folder, remove_file, replace_file
 from storymem.media import from_uint8, probe_video, read_video, resize_frame, to_uint8, write_png, write_video
-from storymem.training.footage import FootageClip, FootageSettings, read_clips, write_clips
+from storymem.training.footage import FootageClip, FootageSettings
+from storymem.training.listing import ClipList, FoundClips
 
 if TYPE_CHECKING:
     from storymem.memory.encoders import AestheticScorer, FrameEncoder
@@ -35,15 +37,17 @@ class PrepareReport:
     """What came of the footage.
 
     Attributes:
+        left_out: videos that could not be read.
         shots: found.
         too_short: shots shorter than a clip.
-        too_bad: clips dropped for their quality.
+        too_bad: clips left out for their quality.
         clips: kept, of all videos in the folder.
         groups: with two clips or more.
         alone: clips that nothing is related to; they have no memory.
         captioned: clips that have a caption.
     """
 
+    left_out: int = 0
     shots: int = 0
     too_short: int = 0
     too_bad: int = 0
@@ -53,8 +57,13 @@ class PrepareReport:
     captioned: int = 0
 
 
-def find_videos(paths: Sequence[Path]) -> list[Path]:
+def find_videos(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """The videos among files and folders, folders looked through by suffix, in order.
+
+    Args:
+        paths: files and folders.
+        output: a folder of prepared footage: where it lies inside one of the folders, it is no footage. Of a folder
+            that is the output, or lies inside it, only the clips that were cut are left out.
 
     Raises:
         MediaError: a path is not there, or there is no video in any of them.
@@ -62,7 +71,12 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+            if output is not None:
+                is_inside = path.resolve() in output.resolve().parents
+                ours = output.resolve() if is_inside else (output / "clips").resolve()
+                files = [file for file in files if not file.resolve().is_relative_to(ours)]
+            found += files
         elif path.is_file():
             found.append(path)
         else:
@@ -79,22 +93,40 @@ def detect_shots(path: Path) -> list[tuple[int, int]]:
         MediaError: the video cannot be read.
         MissingExtraError: PySceneDetect is not installed.
     """
+    from av.error import FFmpegError
+
     try:
         from scenedetect import AdaptiveDetector, SceneManager, open_video
         from scenedetect.video_stream import VideoOpenFailure
     except ImportError as error:
         raise MissingExtraError("scenedetect", "train", "find the shots of a video") from error
-    probe_video(path)  # our own words for a file that is missing or damaged
+    errors: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:  # it gave up, and what follows in the video is not looked at
+            errors.append(record.getMessage())
+        return False  # not shown: it does not say which video it is about
+
+    logger = logging.getLogger("pyscenedetect")
+    logger.addFilter(hear)
     try:
+        probe_video(path)  # our own words for a file that is missing or damaged
         # Not suppressed, PyAV would hand everything that FFmpeg says to the terminal, for the rest of the process.
         video = open_video(str(path), backend="pyav", suppress_output=True)
         manager = SceneManager()
         # Short shots count: one that is overlooked would be a cut inside a clip.
         manager.add_detector(AdaptiveDetector(min_scene_len=_SHORTEST))
         manager.detect_scenes(video)
-    except (VideoOpenFailure, OSError) as error:
+    except AttributeError as error:  # PyAV's way to say that FFmpeg has no decoder for the stream
+        raise MediaError(f"{path}: the video's codec is not known here: write it again, with H.264 say.") from error
+    except (VideoOpenFailure, FFmpegError, OSError, ValueError) as error:  # ValueError: names in it are no UTF-8
         raise MediaError(f"{path}: the video cannot be read ({error}): write it again.") from error
-    return [(first.frame_num, end.frame_num) for first, end in manager.get_scene_list(start_in_scene=True)]
+    finally:
+        logger.removeFilter(hear)
+    shots = [(first.frame_num, end.frame_num) for first, end in manager.get_scene_list(start_in_scene=True)]
+    if errors or not shots:
+        raise MediaError(f"{path}: the video is damaged ({(errors or ['it has no frames'])[0]}): write it again.")
+    return shots
 
 
 def windows_of(first: int, end: int, fps: float, settings: FootageSettings, most: int) -> list[tuple[int, ...]]:
@@ -170,8 +202,12 @@ def prepare_footage(
     largest_group: int = 16,
     clips_per_shot: int = 1,
     on_video: Callable[[Path, int], None] | None = None,
+    on_trouble: Callable[[str], None] | None = None,
 ) -> PrepareReport:
     """Cut videos into clips and group them. Done again with more videos, it adds theirs; captions stay.
+
+    The list of clips is written after each video, with the captions that it has on disk by then. A video that cannot
+    be read is left out; the others are prepared.
 
     Args:
         videos: files.
@@ -179,53 +215,57 @@ def prepare_footage(
         settings: size, length and rate of clips; the same each time for one folder.
         encoder: of frames; says which clips are related.
         scorer: of frames; None keeps every clip.
-        min_quality: mean score below which a clip is dropped; None is the scorer's own threshold.
+        min_quality: mean score below which a clip is dropped, unless it has captions; None is the scorer's own
+            threshold.
         similarity: clips less alike than this are not joined to a group.
         largest_group: clips in a group at most; the method had about 16.
         clips_per_shot: clips cut from one shot at most.
         on_video: called with each video and the number of its clips.
+        on_trouble: called with one sentence about each video that is left out, and whenever the list of clips cannot
+            be read in between; that is tried again after the next video.
 
     Raises:
-        SettingsError: the folder was prepared with other settings.
-        MediaError: a video cannot be read.
+        SettingsError: the folder was prepared with other settings, or its files are damaged.
+        StorageError: the system refused a write; the clips of the videos before it are listed.
         MissingExtraError: PySceneDetect is not installed.
     """
     _check_settings(folder, settings)
     report = PrepareReport()
-    known = {clip.id: clip for clip in read_clips(folder)} if (folder / "clips.jsonl").is_file() else {}
+    listing = ClipList(folder)
     threshold = min_quality if min_quality is not None or scorer is None else scorer.default_threshold
+    bad: set[str] = set()
     for path in videos:
-        windows = []
-        shots = detect_shots(path)
-        report.shots += len(shots)
-        fps = float(probe_video(path).fps)
-        for first, end in shots:
-            cut = windows_of(first, end, fps, settings, clips_per_shot)
-            report.too_short += not cut
-            windows += cut
-        name = f"{re.sub(r'[^A-Za-z0-9]+', '-', path.stem)[:40].strip('-')}-{hash_file(path)[:8]}"
-        kept = 0
-        for window, frames in _cut(path, windows, settings):
-            clip_id = f"{name}-{window[0]:07d}"
-            quality = _quality(frames, scorer)
-            if quality is not None and threshold is not None and quality < threshold:
-                report.too_bad += 1
-                known.pop(clip_id, None)
-                continue
-            _write_clip(folder, clip_id, frames, settings.fps)
-            _write_embedding(folder, clip_id, encoder, frames)
-            captions = known[clip_id].captions if clip_id in known else ()
-            known[clip_id] = FootageClip(clip_id, 0, path.name, window[0], window[-1], quality, captions)
-            kept += 1
+        found = FoundClips()
+        try:
+            _cut_video(path, folder, settings, found, clips_per_shot, encoder, scorer, threshold)
+        except MediaError as error:
+            report.left_out += 1
+            for clip_id in found.good.keys() - listing.clips.keys():  # cut before the damage was met
+                _remove_clip(folder, clip_id, encoder)
+            if on_trouble is not None:
+                on_trouble(f"left out: {error}")
+            continue
+        report.shots += found.shots
+        report.too_short += found.too_short
+        bad |= found.bad.keys()
+        listing.add(found)
+        try:
+            listing.save()
+        except SettingsError as error:  # somebody is in the middle of a line
+            if on_trouble is not None:
+                on_trouble(f"clips of {path} are not listed yet: {error}")
         if on_video is not None:
-            on_video(path, kept)
-    clips = sorted(known.values(), key=lambda clip: clip.id)
-    if clips:
-        embeddings = np.stack([_read_embedding(folder, clip.id, encoder) for clip in clips])
+            on_video(path, len(found.good) + sum(listing.is_captioned(clip_id) for clip_id in found.bad))
+    listing.save()
+    ids = sorted(listing.clips)
+    groups: list[int] = []
+    if ids:
+        embeddings = np.stack([_read_embedding(folder, clip_id, encoder) for clip_id in ids])
         groups = group_related(embeddings, similarity=similarity, largest=largest_group)
-        clips = [replace(clip, group=group) for clip, group in zip(clips, groups, strict=True)]
-    write_clips(folder, clips)
+    listing.save(dict(zip(ids, groups, strict=True)))
+    clips = listing.clips.values()
     sizes = [sum(clip.group == group for clip in clips) for group in {clip.group for clip in clips}]
+    report.too_bad = len(bad - listing.clips.keys())
     report.clips = len(clips)
     report.groups = sum(size > 1 for size in sizes)
     report.alone = sum(size == 1 for size in sizes)
@@ -237,13 +277,55 @@ def _check_settings(folder: Path, settings: FootageSettings) -> None:
     """Start a folder, or see that it was started with the same settings."""
     make_folder(folder)
     path = folder / "prepare.json"
-    text = json.dumps(asdict(settings), indent=2)
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+    if not path.is_file():
+        replace_file(path, json.dumps(asdict(settings), indent=2).encode())
+        return
+    try:
+        found = FootageSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error}): remove it if the clips there were made with the settings of this "
+            "command, else use another folder."
+        ) from error
+    if found != settings:
         raise SettingsError(
             f"{folder}: was prepared with other settings (see prepare.json): use those, or another folder."
         )
-    if not path.is_file():
-        replace_file(path, text.encode())
+
+
+def _cut_video(
+    path: Path,
+    folder: Path,
+    settings: FootageSettings,
+    found: FoundClips,
+    clips_per_shot: int,
+    encoder: FrameEncoder,
+    scorer: AestheticScorer | None,
+    threshold: float | None,
+) -> None:
+    """Cut one video and note in `found` what came of it; if it is damaged, the clips before the damage are noted."""
+    windows = []
+    shots = detect_shots(path)
+    found.shots = len(shots)
+    fps = float(probe_video(path).fps)
+    for first, end in shots:
+        cut = windows_of(first, end, fps, settings, clips_per_shot)
+        found.too_short += not cut
+        windows += cut
+    try:
+        digest = hash_file(path)
+    except OSError as error:
+        raise MediaError(f"{path}: the video cannot be read ({error.strerror or error}): write it again.") from error
+    name = f"{re.sub(r'[^A-Za-z0-9]+', '-', path.stem)[:40].strip('-')}-{digest[:8]}"
+    for window, frames in _cut(path, windows, settings):
+        clip_id = f"{name}-{window[0]:07d}"
+        quality = _quality(frames, scorer)
+        if quality is not None and threshold is not None and quality < threshold:
+            found.bad[clip_id] = quality
+            continue
+        found.good[clip_id] = FootageClip(clip_id, 0, path.name, window[0], window[-1], quality)
+        _write_clip(folder, clip_id, frames, settings.fps)
+        _write_embedding(folder, clip_id, encoder, frames)
 
 
 def _cut(
@@ -275,11 +357,22 @@ def _quality(frames: npt.NDArray[np.float32], scorer: AestheticScorer | None) ->
 
 
 def _write_clip(folder: Path, clip_id: str, frames: npt.NDArray[np.float32], fps: int) -> None:
-    for name in ("clips", "thumbnails"):
-        make_folder(folder / name)
-    write_video(folder / "clips" / f"{clip_id}.mp4", iter(frames), fps, crf=10)
+    clip, thumbnail = _clip_paths(folder, clip_id)
+    for path in (clip, thumbnail):
+        make_folder(path.parent)
+    write_video(clip, iter(frames), fps, crf=10)
     three = [frames[0], frames[len(frames) // 2], frames[-1]]
-    write_png(folder / "thumbnails" / f"{clip_id}.png", to_uint8(np.concatenate(three, axis=2)))
+    write_png(thumbnail, to_uint8(np.concatenate(three, axis=2)))
+
+
+def _remove_clip(folder: Path, clip_id: str, encoder: FrameEncoder) -> None:
+    for path in (*_clip_paths(folder, clip_id), _embedding_path(folder, clip_id, encoder)):
+        remove_file(path)
+
+
+def _clip_paths(folder: Path, clip_id: str) -> tuple[Path, Path]:
+    """A clip and its thumbnail."""
+    return folder / "clips" / f"{clip_id}.mp4", folder / "thumbnails" / f"{clip_id}.png"
 
 
 def _embedding_path(folder: Path, clip_id: str, encoder: FrameEncoder) -> Path:
@@ -305,5 +398,5 @@ def _read_embedding(folder: Path, clip_id: str, encoder: FrameEncoder) -> Any:
     path = _embedding_path(folder, clip_id, encoder)
     if path.is_file():
         return np.load(path, allow_pickle=False)
-    frames = np.stack([from_uint8(picture) for picture in read_video(folder / "clips" / f"{clip_id}.mp4")])
+    frames = np.stack([from_uint8(picture) for picture in read_video(_clip_paths(folder, clip_id)[0])])
     return _write_embedding(folder, clip_id, encoder, frames)
