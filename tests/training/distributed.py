@@ -1,6 +1,6 @@
-"""Started by torchrun in `test_distributed.py`: one memory run over all processes.
+"""Started by torchrun in `test_distributed.py`: one run over all processes, of memory for a model or of a VAE.
 
-torchrun --nproc-per-node N distributed.py MODEL OUTPUT [KEY=VALUE ...]
+torchrun --nproc-per-node N distributed.py MODEL|vae OUTPUT [KEY=VALUE ...]
 """
 
 from __future__ import annotations
@@ -28,4 +28,5 @@ def report_sharding(record: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     model, output, *overrides = sys.argv[1:]
-    train(toys.stage(toys.MEMORY, Path(output), f"model={model}", *overrides), on_record=report_sharding)
+    text, given = (toys.VAE, ()) if model == "vae" else (toys.MEMORY, (f"model={model}",))
+    train(toys.stage(text, Path(output), *given, *overrides), on_record=report_sharding)

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from storymem.cli.app import app
 from storymem.errors import SettingsError
 from storymem.training.config import MemoryStage, load_config, parse_config
 
 MINIMAL = "stage: memory\noutput: out\nsteps: 10\nmodel: base\ndata: {world: storyland}\n"
+VAE = "stage: vae\noutput: out\nsteps: 10\ndata: {world: storyland}\n"
+BASE = "stage: base\noutput: out\nsteps: 10\nvae: v\ndata: {world: storyland}\n"
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "train").rglob("*.yaml"))
 
 
@@ -63,11 +69,67 @@ def test_every_mistake_is_told_in_a_line() -> None:
         ),
         (MINIMAL + "loss: {focus: 0.5}\n", "loss.focus: is 0.5; input should be greater than or equal to 1"),
         (MINIMAL.replace("memory", "vae").replace("model: base\n", "vae: {dim_mult: [1, 2]}\n"), "needs 1 entries"),
+        (MINIMAL.replace("world: storyland", "folder: f, refresh: 0.5"), "refresh belongs to a world"),
+        (VAE + "runtime: {fsdp: true}\n", "runtime.fsdp shards a transformer, and the vae stage trains none"),
+        (BASE + "transformer: {attention_head_dim: 13}\n", "attention_head_dim is 13; it must be even"),
+        (BASE + "transformer: {patch_size: [2, 2, 2]}\n", r"patch_size is \[2, 2, 2\]; its first number must be 1"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         parse_config(text, "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("runtime: {gradient_checkpointing: true}", "runtime.gradient_checkpointing does nothing in the vae stage"),
+        ("runtime: {compile: static}", "runtime.compile does nothing in the vae stage: leave it out."),
+        ("runtime: {base_dtype: bfloat16}", "runtime.base_dtype does nothing in the vae stage"),
+        ("data: {world: w, store: device}", "data.store does nothing in the vae stage"),
+        (
+            "runtime: {compile: dynamic, base_dtype: bfloat16}",
+            "runtime.compile, runtime.base_dtype do nothing in the vae stage: leave them out.",
+        ),
+    ],
+)
+def test_what_does_nothing_for_a_vae_is_refused(settings: str, message: str) -> None:
+    text = VAE.replace("data: {world: storyland}\n", "") if settings.startswith("data") else VAE
+    with pytest.raises(SettingsError) as caught:
+        parse_config(f"{text}{settings}\n", "a.yaml")
+    assert len(str(caught.value).splitlines()) == 1
+    assert message in str(caught.value)
+    # The other stages know what to do with it, and a default may be said.
+    memory = MINIMAL.replace("data: {world: storyland}\n", "") if settings.startswith("data") else MINIMAL
+    assert parse_config(f"{memory}{settings}\n", "a.yaml").steps == 10
+    said = "runtime: {gradient_checkpointing: false, compile: 'off', base_dtype: float32, fsdp: false}\n"
+    assert parse_config(VAE.replace("storyland", "storyland, store: cpu") + said, "a.yaml").steps == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MINIMAL.replace("memory", "[vae]"), r"stage: is \['vae'\]; it must be one of vae, base, memory"),
+        (MINIMAL.replace("memory", "{a: 1}"), "stage: is {'a': 1}; it must be one of"),
+        (MINIMAL + "seed: 2026-13-45\n", "a value looks like a date or a number and is none .month must be in 1..12."),
+        (MINIMAL + "seed: !!float abc\n", "a value looks like a date or a number and is none .could not convert"),
+        (MINIMAL + "optimizer: {learning_rate: .inf}\n", "optimizer.learning_rate: is inf; input should be a finite"),
+        (MINIMAL + "noise: {mean: .nan}\n", "noise.mean: is nan; input should be a finite"),
+    ],
+)
+def test_values_that_are_none_are_told_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    done = CliRunner().invoke(app, ["train", str(path)])
+    assert isinstance(done.exception, SettingsError)
+    assert done.exception.exit_code == 2
+    assert len(str(done.exception).splitlines()) == 1
+    assert re.search(message, str(done.exception))
+
+
+def test_gradients_may_stay_as_they_are() -> None:
+    config = parse_config(MINIMAL + "optimizer: {max_grad_norm: .inf}\n", "a.yaml")
+    assert config.optimizer.max_grad_norm == math.inf
 
 
 def test_values_can_be_set_over_the_file(tmp_path: Path) -> None:

@@ -11,15 +11,22 @@ import pytest
 import toys
 from safetensors.torch import load_file
 
+from storymem.training.seeding import generator
+
 SCRIPT = Path(__file__).with_name("distributed.py")
 SETTINGS = ("steps=3", "accumulate=2", "batch_size=8", "expert=low", "ema.decay=0.9")
+VAE_SETTINGS = ("seed=9", "steps=5", "accumulate=2", "batch_size=4", "ema.decay=0.9", "loss.single_frames=0.5")
 
 
 def run(output: Path, processes: int, *overrides: str) -> str:
+    return launch(str(toys.CHECKPOINT), output, processes, *SETTINGS, *overrides)
+
+
+def launch(model: str, output: Path, processes: int, *settings: str) -> str:
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     )
-    command = [sys.executable, *launcher, str(SCRIPT), str(toys.CHECKPOINT), str(output), *SETTINGS, *overrides]
+    command = [sys.executable, *launcher, str(SCRIPT), model, str(output), *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -59,3 +66,20 @@ def test_a_sharded_model(alone: Path, tmp_path: Path) -> None:
     run(tmp_path / "parts", 2, "runtime.fsdp=true", "steps=2")
     run(tmp_path / "parts", 1, "steps=3")
     compare(tmp_path / "parts", alone)
+
+
+@pytest.mark.slow
+def test_a_vae_of_which_some_steps_use_a_part(tmp_path: Path) -> None:
+    kinds = [[generator(9, "batch", step, part).random() < 0.5 for part in range(2)] for step in range(5)]
+    # Single frames alone, not at all, and in the part of a step that is shared or in the other one.
+    assert {tuple(kind) for kind in kinds} == {(True, True), (False, False), (True, False), (False, True)}
+    for processes in (1, 2):
+        launch("vae", tmp_path / str(processes), processes, *VAE_SETTINGS)
+    one, two = (tmp_path / name for name in "12")
+    assert len(toys.losses(two)) == 5
+    assert toys.losses(two) == pytest.approx(toys.losses(one), rel=1e-5)
+    assert toys.losses(two, "gradient_norm") == pytest.approx(toys.losses(one, "gradient_norm"), rel=1e-3)
+    a, b = (load_file(path / "vae" / "diffusion_pytorch_model.safetensors") for path in (two, one))
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert (value - b[name]).norm() <= 2e-2 * b[name].norm() + 1e-6, name

@@ -21,9 +21,10 @@ SIZES = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 12, "f
 @pytest.mark.parametrize("finer", [(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1)])
 def test_fine_tokens_begin_as_the_coarse_one_did(finer: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    coarse = build_transformer(TransformerSection(**SIZES, patch_size=(2, 2, 2)), 4, 8)
+    # Patches of several latent frames are not for training, and not what is looked at here.
+    coarse = build_transformer(TransformerSection(**SIZES).model_copy(update={"patch_size": (2, 2, 2)}), 4, 8)
     torch.nn.init.normal_(coarse.proj_out.bias)
-    fine = build_transformer(TransformerSection(**SIZES, patch_size=finer), 4, 8)
+    fine = build_transformer(TransformerSection(**SIZES).model_copy(update={"patch_size": finer}), 4, 8)
     fine.load_state_dict(refine_tokens(coarse.state_dict(), (2, 2, 2), finer))
     # Where a latent is constant over a coarse patch, every fine token in it is the coarse one.
     blocks = torch.randn(1, 12, 2, 3, 4)

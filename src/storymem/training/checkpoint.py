@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from storymem.errors import CheckpointError
+from storymem.errors import CheckpointError, ModelError
 from storymem.film.storage import make_folder, publish_folder, storing, sweep, temporary_folder, write_file
 from storymem.training.ema import Ema
 
-__all__ = ["full_tensor", "latest_checkpoint", "remove_folder", "restore", "save_checkpoint"]
+__all__ = ["full_tensor", "latest_checkpoint", "remove_folder", "restore", "save_checkpoint", "storing_weights"]
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
@@ -37,6 +39,16 @@ def remove_folder(path: Path) -> None:
     """
     with storing(path):
         shutil.rmtree(path)
+
+
+@contextmanager
+def storing_weights(path: Path) -> Iterator[None]:
+    """Turn what safetensors and the system say of a refused write inside into a `StorageError` that names `path`."""
+    with storing(path):
+        try:
+            yield
+        except SafetensorError as error:  # of a full disk it makes an error of its own
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -73,7 +85,10 @@ def save_checkpoint(
     Every process must call it; only the one with `write` touches the disk.
 
     Raises:
-        StorageError: the disk refused it; the checkpoints before are as they were.
+        ModelError: something in it is not a number any more.
+        StorageError: the disk refused it.
+
+    After an error the checkpoints before are as they were.
     """
     groups: dict[str, dict[str, torch.Tensor]] = {
         "weights": {name: full_tensor(parameter) for name, parameter in parameters.items()},
@@ -84,6 +99,12 @@ def save_checkpoint(
             for key, value in optimizer.state.get(parameter, {}).items()
         },
     }
+    for name, tensors in groups.items():
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise ModelError(
+                f"{task}: after {step} steps its {name} has numbers that are not finite, so it ran off; this is "
+                "not kept; go on from the checkpoint before with a lower learning rate and --accept-changes."
+            )
     if not write:
         return
     make_folder(root)
@@ -91,7 +112,7 @@ def save_checkpoint(
     final = _folder(root, task, step)
     if final.is_dir():
         return
-    with temporary_folder(root, final.name) as temporary:
+    with storing_weights(final), temporary_folder(root, final.name) as temporary:
         for name, tensors in groups.items():
             save_file(tensors, temporary / f"{name}.safetensors")
         text = json.dumps({"task": task, "step": step, **notes}, indent=2, sort_keys=True)
@@ -120,8 +141,14 @@ def latest_checkpoint(root: Path, task: str) -> tuple[Path, dict[str, Any]] | No
 
 
 @torch.no_grad()
-def restore(folder: Path, *, parameters: Parameters, optimizer: torch.optim.Optimizer, ema: Ema) -> None:
+def restore(folder: Path, *, parameters: Parameters, optimizer: torch.optim.Optimizer | None, ema: Ema) -> None:
     """Put a checkpoint's weights, average and optimizer state in place, bit for bit.
+
+    Args:
+        folder: the checkpoint.
+        parameters: what is trained.
+        optimizer: None leaves its state as it is, which is then that of a new run.
+        ema: the average.
 
     Raises:
         CheckpointError: it is damaged, or was written for other weights.
@@ -139,6 +166,8 @@ def restore(folder: Path, *, parameters: Parameters, optimizer: torch.optim.Opti
         parameter.copy_(_placed(groups["weights"][name], parameter))
         if ema.decay:
             ema.average[name].copy_(_placed(groups["average"][name], parameter))
+    if optimizer is None:
+        return
     for full_name, value in groups["optimizer"].items():
         name, _, key = full_name.rpartition("/")
         # "step" is a number that lives on the CPU unless the optimizer is fused.

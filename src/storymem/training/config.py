@@ -85,6 +85,22 @@ class VaeStage(_Stage):
             raise ValueError("loss.code_noise is for a code that stays as it is: set vae.freeze_encoder")
         return self
 
+    @model_validator(mode="after")
+    def _no_transformer(self) -> VaeStage:
+        if self.runtime.fsdp:
+            raise ValueError("runtime.fsdp shards a transformer, and the vae stage trains none: leave it out")
+        # A VAE has no repeated blocks, cannot compute activations again, and is trained on pixels in main memory.
+        idle = (
+            ("runtime.gradient_checkpointing", self.runtime.gradient_checkpointing),
+            ("runtime.compile", self.runtime.compile != "off"),
+            ("runtime.base_dtype", self.runtime.base_dtype != "float32"),
+            ("data.store", self.data.store != "cpu"),
+        )
+        if names := [name for name, given in idle if given]:
+            verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
+            raise ValueError(f"{', '.join(names)} {verb} nothing in the vae stage: leave {them} out")
+        return self
+
 
 class _DenoisingStage(_Stage):
     conditioning: ConditioningSection
@@ -162,7 +178,7 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Sta
     for override in overrides:
         _override(values, override)
     stage = values.get("stage")
-    if stage not in _STAGES:
+    if not isinstance(stage, str) or stage not in _STAGES:
         raise SettingsError(f"{source}: stage: is {stage!r}; it must be one of {', '.join(_STAGES)}.")
     try:
         return _STAGES[stage].model_validate(values)
@@ -180,6 +196,10 @@ def _parse_yaml(text: str, source: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f"{source}:{mark.line + 1}" if mark else source
         raise SettingsError(f"{place}: not valid YAML ({getattr(error, 'problem', None) or error}).") from error
+    except (ValueError, KeyError) as error:  # what the parser lets through of dates and numbers that cannot be
+        raise SettingsError(
+            f"{source}: a value looks like a date or a number and is none ({error}): put it in quotes, or correct it."
+        ) from error
     if not isinstance(values, dict):
         raise SettingsError(f"{source}: must hold settings (`stage: memory` and so on), not a {type(values).__name__}.")
     return values

@@ -357,6 +357,8 @@ class DenoisingTask:
     def validate(self, module: torch.nn.Module) -> dict[str, float]:
         """Mean flow loss on held-out clips: ``validation/LEVEL/KIND``, memory of KIND right, none or wrong.
 
+        Where only one held-out group fits, no memory is known to be wrong, and nothing is said of it.
+
         With a recogniser ``validation/LEVEL/KIND/recognised`` too, see `Errors`.
         """
         config = self.stage.validation
@@ -364,6 +366,8 @@ class DenoisingTask:
         count = min(config.num_memory, self.stage.conditioning.max_memory)
         plans = held_out_plans(self.store, config.clips, count, self.stage.seed)
         kinds: tuple[MemoryKind, ...] = ("right", "none", "wrong") if remembers else ("none",)
+        if any(wrong.group == right.group for right, wrong in plans):
+            kinds = tuple(kind for kind in kinds if kind != "wrong")
         levels = [level for level in config.levels if self.span[0] <= level <= self.span[1]]
         sums: dict[str, list[float]] = {}
         size = max(1, self.stage.batch_size // self.stage.accumulate // self.accelerator.num_processes)

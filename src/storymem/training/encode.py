@@ -164,7 +164,17 @@ class SourceLoader:
 
     def load(self, index: int) -> tuple[ResidentClip, ...]:
         """See `GroupLoader.load`."""
-        clips = self.source.group(index)
+        group = self.source.group(index)
+        encoded: list[ResidentClip] = []
+        while len(encoded) < len(group):  # a group of real footage is many gigabytes
+            start = len(encoded)
+            some = [group[start]]
+            some += [group[i] for i in range(start + 1, min(len(group), start + _at_once(some[0].frames)))]
+            encoded += self._encoded(some, index, start)
+        return tuple(encoded)
+
+    def _encoded(self, clips: Sequence[Clip], index: int, start: int) -> list[ResidentClip]:
+        """Clips of group `index`, of which the first is number `start`."""
         frames = torch.stack([clip.frames for clip in clips])  # [N, 3, F, H, W]
         latents = self._encode(frames)
         known = {}
@@ -172,11 +182,11 @@ class SourceLoader:
             zeroed = frames.clone()
             zeroed[:, :, count:] = 0
             known[count] = self._encode(zeroed)
-        chosen = [self._keyframes(clip, index, number) for number, clip in enumerate(clips)]
+        chosen = [self._keyframes(clip, index, number) for number, clip in enumerate(clips, start)]
         pictures = torch.stack([picture for _, versions in chosen for picture in versions])
         keyframes = self._encode(pictures[:, :, None])[:, :, 0]
         keyframes = keyframes.view(len(clips), self.keyframes, 1 + self.variants, *keyframes.shape[1:])
-        return tuple(
+        return [
             ResidentClip(
                 latents[n],
                 {k: part[n] for k, part in known.items()},
@@ -185,7 +195,7 @@ class SourceLoader:
                 self._subjects(clip, chosen[n][0]),
             )
             for n, clip in enumerate(clips)
-        )
+        ]
 
     def _subjects(self, clip: Clip, positions: Sequence[int]) -> LatentSubjects | None:
         if clip.subjects is None:
@@ -214,9 +224,13 @@ class SourceLoader:
         return positions, out
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
-        at_once = max(1, _PIXELS_AT_ONCE // frames[0, 0].numel())
-        parts = [self.codec.encode(part).to(self.device, self.dtype) for part in torch.split(frames, at_once)]
-        return torch.cat(parts)
+        some = torch.split(frames, _at_once(frames[0]))
+        return torch.cat([self.codec.encode(part).to(self.device, self.dtype) for part in some])
+
+
+def _at_once(frames: torch.Tensor) -> int:
+    """How many clips like this one, ``[3, F, H, W]``, go through the VAE together."""
+    return max(1, _PIXELS_AT_ONCE // frames[0].numel())
 
 
 class CachedLoader:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -158,9 +158,10 @@ class FootageSource:
 
     @property
     def identity(self) -> str:
-        """See `ClipSource.identity`."""
-        ids = "/".join(clip.id for group in self.groups for clip in group)
-        return hashlib.sha256(f"{ids}/{self.width}/{self.height}/{self.num_frames}".encode()).hexdigest()[:16]
+        """See `ClipSource.identity`; captions are part of a clip."""
+        clips = [[[clip.id, *clip.captions] for clip in group] for group in self.groups]
+        parts = json.dumps([clips, self.width, self.height, self.num_frames])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -179,8 +180,8 @@ class FootageSource:
         return tuple(clip.id for clip in self.groups[index])
 
     def group(self, index: int) -> Sequence[Clip]:
-        """See `ClipSource.group`."""
-        return [Clip(self._frames(clip), clip.captions) for clip in self.groups[index]]
+        """See `ClipSource.group`; a clip is read from disk whenever it is taken out."""
+        return _GroupOnDisk(self, self.groups[index])
 
     def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
         """See `ClipSource.subjects`; who is in a clip is not known, so a group is taken to have one subject."""
@@ -212,8 +213,12 @@ class FootageSource:
                 f"{lacking[0]}): fill them in (thumbnails/ shows the clips), or remove their lines."
             )
 
-    def _frames(self, clip: FootageClip) -> torch.Tensor:
-        """``[3, F, H, W]``."""
+    def frames(self, clip: FootageClip) -> torch.Tensor:
+        """The pixels of a clip, ``[3, F, H, W]`` in [-1, 1].
+
+        Raises:
+            SettingsError: it is shorter than its settings say.
+        """
         import numpy as np
 
         frames = []
@@ -227,3 +232,26 @@ class FootageSource:
                 "prepare the footage again."
             )
         return torch.from_numpy(np.stack(frames, axis=1))
+
+
+class _GroupOnDisk(Sequence[Clip]):
+    """The clips of a group, each read when it is asked for: of one group they can be many gigabytes."""
+
+    def __init__(self, source: FootageSource, clips: Sequence[FootageClip]) -> None:
+        self._source = source
+        self._clips = clips
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    @overload
+    def __getitem__(self, number: int) -> Clip: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Clip]: ...
+
+    def __getitem__(self, number: int | slice) -> Clip | Sequence[Clip]:
+        if isinstance(number, slice):
+            return _GroupOnDisk(self._source, self._clips[number])
+        clip = self._clips[number]
+        return Clip(self._source.frames(clip), clip.captions)

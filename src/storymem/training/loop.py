@@ -125,12 +125,13 @@ def train_task(
         stage: the configuration.
         accelerator: of the run.
         log: of the run.
-        notes: what a checkpoint says of the run; a resumed one must agree.
-        accept_changes: resume although the notes differ.
+        notes: what a checkpoint says of the run; a resumed one must agree. ``settings``, flat, and what they name, each
+            under a name for people: the clips, the weights it begins with.
+        accept_changes: resume although the notes differ; a new kind of optimizer begins anew.
 
     Raises:
-        SettingsError: a checkpoint is there, but of a run with other settings.
-        ModelError: the loss is not a number any more.
+        SettingsError: a checkpoint is there, but of a run with other settings, clips or weights.
+        ModelError: the loss or the weights are not numbers any more; such weights are not kept.
     """
     config = stage.optimizer
     bare = task.module
@@ -244,7 +245,15 @@ def _resume(
             f"{folder}: was made with other settings ({some}): choose another output folder, put the settings back, or "
             "go on all the same with --accept-changes."
         )
-    restore(folder, parameters=parameters, optimizer=optimizer, ema=ema)
+    # Checkpoints of before these notes were taken say nothing of them.
+    others = sorted(key for key in notes.keys() - {"settings"} if key in before and before[key] != notes[key])
+    if others and not accept_changes:
+        raise SettingsError(
+            f"{folder}: the settings are the same, but not what they name ({', '.join(others)}): choose another output "
+            "folder, put it back, or go on all the same with --accept-changes."
+        )
+    same_kind = old.get("optimizer.kind") == new.get("optimizer.kind")
+    restore(folder, parameters=parameters, optimizer=optimizer if same_kind else None, ema=ema)
     return int(before["step"])
 
 
@@ -275,5 +284,5 @@ def _check_finite(name: str, step: int, loss: float) -> None:
     if not math.isfinite(loss):
         raise ModelError(
             f"{name}: the loss is {loss} after {step} steps, so it ran off; go on from the last checkpoint with a "
-            "lower learning rate."
+            "lower learning rate and --accept-changes."
         )

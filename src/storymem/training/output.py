@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 
 from storymem.film.storage import publish_folder, rename, temporary_folder, write_file
 from storymem.models.own_sampling import SAMPLING_FILE, sampling_json
-from storymem.training.checkpoint import full_tensor, remove_folder
+from storymem.training.checkpoint import full_tensor, remove_folder, storing_weights
 from storymem.training.networks import ADAPTER, LORA_TARGETS
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lora_tensors", "original_module", "replacing_folder", "save_lora", "save_model", "save_vae"]
 
+_ADAPTER_CONFIG = "adapter_config.json"
 _ORIGINAL = {
     "attn1": "self_attn",
     "attn2": "cross_attn",
@@ -62,9 +64,13 @@ def lora_tensors(transformer: WanTransformer3DModel, dtype: torch.dtype | None =
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, which then takes the place of `folder`; until then the old one stays."""
+    """A new folder to fill, which then takes the place of `folder`; until then the old one stays.
+
+    Raises:
+        StorageError: the disk refused it.
+    """
     old = folder.with_name(f".old-{folder.name}")
-    with temporary_folder(folder.parent, folder.name) as temporary:
+    with storing_weights(folder), temporary_folder(folder.parent, folder.name) as temporary:
         yield temporary
         if old.exists():
             remove_folder(old)
@@ -81,7 +87,8 @@ def save_lora(folder: Path, parts: Mapping[str, Mapping[str, torch.Tensor]], con
     PEFT's ``adapter_config.json`` beside them tells rank, alpha and rsLoRA; `storymem.models.lora.load_lora` reads it.
 
     Args:
-        folder: for the files; what was there is replaced.
+        folder: for the files; what was there is replaced, but for the LoRA of the other expert, if that was trained
+            apart with the same rank, alpha and scaling.
         parts: ``high``, ``low`` or ``model`` → tensors from `lora_tensors`.
         config: rank, alpha and scaling.
     """
@@ -95,10 +102,21 @@ def save_lora(folder: Path, parts: Mapping[str, Mapping[str, torch.Tensor]], con
         "bias": "none",
         "target_modules": sorted({original_module(f"blocks.0.{target}")[9:] for target in LORA_TARGETS}),
     }
+    other = {"high": "low", "low": "high"}.get(*parts) if len(parts) == 1 else None
     with replacing_folder(folder) as temporary:
         for part, tensors in parts.items():
             save_file(dict(tensors), temporary / f"{names[part]}.safetensors", {"format": "pt"})
-        write_file(temporary / "adapter_config.json", json.dumps(note, indent=2).encode())
+        text = json.dumps(note, indent=2).encode()
+        write_file(temporary / _ADAPTER_CONFIG, text)
+        if other is not None:
+            _take_along(folder, temporary, f"{names[other]}.safetensors", text)
+
+
+def _take_along(before: Path, new: Path, name: str, config: bytes) -> None:
+    """Copy a file of the folder before into the new one, if it is there and was written with this configuration."""
+    kept, told = before / name, before / _ADAPTER_CONFIG
+    if kept.is_file() and told.is_file() and told.read_bytes() == config:
+        shutil.copyfile(kept, new / name)
 
 
 def save_vae(folder: Path, vae: AutoencoderKLWan) -> None:

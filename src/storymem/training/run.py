@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainResult", "make_accelerator", "settings_of", "train"]
 
-# What may change between two sittings of one run: it does not change what the steps compute, but for rounding.
+# What may change between two sittings of one run: it does not change what the steps compute, but for rounding, and but
+# for `steps`, over which a learning rate falls.
 _FREE = {"output", "steps", "runtime", "checkpoint_every", "keep_checkpoints", "log_every", "tensorboard"}
 _FREE |= {"sample", "validation"}
 
@@ -43,7 +44,7 @@ def make_accelerator(stage: VaeStage | BaseStage | MemoryStage) -> Accelerator:
         SettingsError: the device is not there, or several processes were not started for `runtime.fsdp`.
     """
     from accelerate import Accelerator
-    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+    from accelerate.utils import DistributedDataParallelKwargs, DistributedType, FullyShardedDataParallelPlugin
 
     runtime = stage.runtime
     if runtime.device == "cuda" and not torch.cuda.is_available():
@@ -61,8 +62,13 @@ def make_accelerator(stage: VaeStage | BaseStage | MemoryStage) -> Accelerator:
         )
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
+    # A VAE's convolutions in time rest in steps on single frames, and processes would wait for their gradients. To look
+    # for what rests takes time in every step, so it is done only here.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if isinstance(stage, VaeStage) else None
     # Mixed precision is our own autocast: accelerate's would turn frozen bfloat16 weights into float32.
-    accelerator = Accelerator(cpu=runtime.device == "cpu", mixed_precision="no", fsdp_plugin=plugin)
+    accelerator = Accelerator(
+        cpu=runtime.device == "cpu", mixed_precision="no", fsdp_plugin=plugin, kwargs_handlers=handlers
+    )
     if runtime.fsdp and accelerator.num_processes < 2:
         raise SettingsError("runtime.fsdp shards a model over processes; start several with torchrun or switch it off.")
     if plugin is not None and not accelerator.is_fsdp2:

@@ -38,9 +38,11 @@ AtLeast0 = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A part of a configuration: fixed once read, no key that it does not know."""
+    """A part of a configuration: fixed once read, no key that it does not know, no number without end."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=False, allow_inf_nan=False
+    )
 
 
 class OptimizerSection(Section):
@@ -62,8 +64,8 @@ class OptimizerSection(Section):
     """How it falls after that, over the rest of the steps."""
     final_ratio: Share = 0.0
     """Where it ends, as a share of the peak (linear and cosine)."""
-    max_grad_norm: Above0 = 1.0
-    """Gradients are scaled down to this norm."""
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0
+    """Gradients are scaled down to this norm; .inf leaves them as they are."""
 
 
 class EmaSection(Section):
@@ -81,15 +83,15 @@ class RuntimeSection(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 computes under autocast; trained weights stay float32."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of frozen weights; bfloat16 halves their memory."""
+    """Type of frozen weights; bfloat16 halves their memory. Not in the VAE stage."""
     threads: NotNegative = 0
     """CPU threads; 0 leaves it to PyTorch."""
     compile: Literal["off", "static", "dynamic"] = "off"
-    """Compile the repeated blocks: one program per number of keyframes (static) or one for all (dynamic)."""
+    """Compile the repeated blocks: one program per number of keyframes (static) or one for all (dynamic). Not a VAE."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third more time."""
+    """Compute activations again in the backward pass: less memory, about a third more time. Not in the VAE stage."""
     fsdp: bool = False
-    """Shard the model over all processes (FSDP2) instead of copying it to each."""
+    """Shard the model over all processes (FSDP2) instead of copying it to each. Not in the VAE stage."""
 
 
 class DataSection(Section):
@@ -112,7 +114,7 @@ class DataSection(Section):
     variants: NotNegative = 1
     """Augmented versions encoded of each such frame, beside the clean one."""
     pool: Positive = 256
-    """Groups of a world held in memory at a time."""
+    """Groups of a world held in memory at a time; the VAE stage holds as many of a folder, those seen last."""
     refresh: AtLeast0 = 0.0
     """New groups per step that take the place of the oldest in the pool; 0 trains on the same pool throughout."""
     first: NotNegative = 0
@@ -120,7 +122,7 @@ class DataSection(Section):
     held_out: NotNegative = 0
     """Groups kept out of training, for validation and sample sheets."""
     store: Literal["cpu", "device"] = "cpu"
-    """Where encoded clips lie: in the machine's memory, or on the accelerator."""
+    """Where encoded clips lie: in the machine's memory, or on the accelerator. Not in the VAE stage."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -128,8 +130,9 @@ class DataSection(Section):
             raise ValueError("give either world or folder, and not both")
         if self.options and self.world is None:
             raise ValueError("options belong to a world; a folder has none")
-        if self.first and self.world is None:
-            raise ValueError("first belongs to a world; a folder is seen whole")
+        for name, given in (("first", self.first), ("refresh", self.refresh)):
+            if given and self.world is None:
+                raise ValueError(f"{name} belongs to a world; a folder is seen whole")
         if (self.num_frames - 1) % 4:
             raise ValueError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as 17")
         return self
@@ -259,11 +262,25 @@ class TransformerSection(Section):
     freq_dim: Positive = 256
     """Width of the sinusoidal time embedding."""
     patch_size: tuple[Positive, Positive, Positive] = (1, 2, 2)
-    """Latent pixels per token: time, height, width."""
+    """Latent pixels per token: time (always 1), height, width."""
     experts: Literal[1, 2] = 1
     """One transformer, or two split at `boundary_ratio`."""
     boundary_ratio: Share = 0.9
     """Where the two experts change."""
+
+    @model_validator(mode="after")
+    def _positions(self) -> TransformerSection:
+        if self.attention_head_dim % 2:
+            raise ValueError(
+                f"attention_head_dim is {self.attention_head_dim}; it must be even, because positions turn channels in "
+                "pairs"
+            )
+        if self.patch_size[0] != 1:
+            raise ValueError(
+                f"patch_size is {list(self.patch_size)}; its first number must be 1, because every latent frame has a "
+                "position of its own"
+            )
+        return self
 
 
 class TextEncoderSection(Section):

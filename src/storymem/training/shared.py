@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import Components
+from storymem.settings import SamplingConfig
 from storymem.training.attention import use_matrix_attention
 from storymem.training.clips import ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
@@ -20,6 +21,8 @@ from storymem.training.encode import CachedLoader, SourceLoader, weights_digest
 from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
 from storymem.training.recognition import Recogniser
+from storymem.training.run import settings_of
+from storymem.training.samples import sampling_of
 from storymem.training.sections import DataSection
 from storymem.training.seeding import seed_of
 from storymem.training.stills import quicken_stills
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from diffusers import WanTransformer3DModel
 
+    from storymem.training.footage import FootageSource
+
 __all__ = [
     "DenoisingRun",
     "autocast_of",
+    "check_size",
     "expert_spans",
     "fit_to_runtime",
     "latent_folder",
@@ -41,6 +47,7 @@ __all__ = [
     "open_data",
     "refuse_sheets_of_experts",
     "seed_network",
+    "vae_digest",
     "whole_copy",
 ]
 
@@ -88,10 +95,30 @@ def _known(stage: BaseStage | MemoryStage) -> tuple[int, ...]:
     return tuple(count for count, share in known if share)
 
 
+def vae_digest(vae: Any) -> str:
+    """A short name for what a VAE makes of pixels: changes with its weights and with what its latents are scaled by."""
+    scaled = [list(vae.config.latents_mean), list(vae.config.latents_std)]
+    return hashlib.sha256(json.dumps([weights_digest(vae), scaled]).encode()).hexdigest()[:16]
+
+
 def latent_folder(stage: BaseStage | MemoryStage, digest: str) -> str:
-    """Name of the folder that cached latents go to: changes with everything that they depend on."""
+    """Name of the folder that cached latents go to: changes with everything that they depend on.
+
+    Args:
+        stage: the configuration.
+        digest: of the VAE, see `vae_digest`.
+    """
     data = stage.data
-    parts = [digest, data.width, data.height, data.num_frames, data.keyframes_per_clip, data.variants, stage.seed]
+    parts = [
+        digest,
+        stage.runtime.precision,
+        data.width,
+        data.height,
+        data.num_frames,
+        data.keyframes_per_clip,
+        data.variants,
+        stage.seed,
+    ]
     parts += [list(_known(stage)), stage.conditioning.augment.model_dump(exclude={"probability"})]
     return f"latents-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
@@ -114,16 +141,46 @@ def make_loader(
     )
     if data.folder is None:
         return loader
-    from storymem.training.footage import FootageSource
+    return CachedLoader(
+        loader, cast("FootageSource", source), data.folder / latent_folder(stage, vae_digest(codec.vae))
+    )
 
-    assert isinstance(source, FootageSource)
-    return CachedLoader(loader, source, data.folder / latent_folder(stage, weights_digest(codec.vae)))
+
+def check_size(geometry: Geometry, patch_size: Sequence[int]) -> None:
+    """Refuse a picture that the transformer's tokens do not cover evenly.
+
+    Args:
+        geometry: of the clips.
+        patch_size: the transformer's: latent frames, rows and columns of a token.
+
+    Raises:
+        SettingsError: says what width and height must be a multiple of.
+    """
+    for name, size, patch in (
+        ("height", geometry.height, patch_size[1]),
+        ("width", geometry.width, patch_size[2]),
+    ):
+        step = geometry.spatial_factor * patch
+        if size % step:
+            raise SettingsError(
+                f"data.{name} is {size}; it must be a multiple of {step}, for a token is {patch} latents of "
+                f"{geometry.spatial_factor} pixels."
+            )
 
 
 class DenoisingRun:
-    """What both stages share: the clips, the VAE and the sheets."""
+    """What both stages share: the clips, the VAE and the sheets.
 
-    def __init__(self, stage: BaseStage | MemoryStage, accelerator: Accelerator, vae: Any) -> None:
+    Args:
+        stage: the configuration.
+        accelerator: of the run.
+        vae: turns clips into latents.
+        described: refuse footage without captions; before it is encoded, which can take hours.
+    """
+
+    def __init__(
+        self, stage: BaseStage | MemoryStage, accelerator: Accelerator, vae: Any, *, described: bool = True
+    ) -> None:
         self.accelerator = accelerator
         if stage.sample.every and (stage.runtime.fsdp or stage.data.folder is not None):
             raise SettingsError(
@@ -134,6 +191,24 @@ class DenoisingRun:
         quicken_stills(self.vae)
         self.codec = LatentCodec(self.vae)
         self.source = open_data(stage.data)
+        if described and stage.data.folder is not None:
+            cast("FootageSource", self.source).require_captions()
+        self.geometry = Geometry(
+            stage.data.num_frames,
+            stage.data.height,
+            stage.data.width,
+            self.codec.temporal_factor,
+            self.codec.spatial_factor,
+        )
+        SamplingConfig(**sampling_of(stage, self.geometry))  # what a model is written with must be possible
+        if isinstance(stage, BaseStage):
+            check_size(self.geometry, stage.transformer.patch_size)
+        # What a checkpoint of this run says of it beside its settings.
+        self.notes: dict[str, Any] = {
+            "settings": settings_of(stage),
+            "clips": self.source.identity,
+            "VAE": vae_digest(self.vae),
+        }
         loader = make_loader(stage, self.source, self.codec, accelerator.device)
         if isinstance(loader, CachedLoader):
             for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
@@ -143,13 +218,6 @@ class DenoisingRun:
             accelerator.wait_for_everyone()
             self.vae.to("cpu")  # footage is in latents now
         self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
-        self.geometry = Geometry(
-            stage.data.num_frames,
-            stage.data.height,
-            stage.data.width,
-            self.codec.temporal_factor,
-            self.codec.spatial_factor,
-        )
 
 
 def refuse_sheets_of_experts(stage: BaseStage | MemoryStage) -> None:

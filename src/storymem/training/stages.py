@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from storymem.errors import SettingsError
-from storymem.models.checkpoints import load_components
+from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.models.layouts import find_model
+from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import DenoisingTask
+from storymem.training.encode import weights_digest
 from storymem.training.linear_start import start_linear
 from storymem.training.loop import TrainedTask, train_task
 from storymem.training.networks import (
@@ -23,12 +25,13 @@ from storymem.training.networks import (
     dtype_of,
     load_weights,
 )
-from storymem.training.output import lora_tensors, save_lora, save_model, save_vae
+from storymem.training.output import lora_tensors, replacing_folder, save_lora, save_model, save_vae
 from storymem.training.run import TrainResult, settings_of
 from storymem.training.samples import draw_sheet, sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
+    check_size,
     expert_spans,
     fit_to_runtime,
     make_pipeline,
@@ -58,16 +61,22 @@ _LINEAR_PICTURES = 1024
 def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_changes: bool) -> TrainResult:
     """Train a VAE, measure its latents, and write it to ``OUTPUT/vae``."""
     seed_network(stage, "vae")
-    store = GroupStore(PixelLoader(open_data(stage.data)), stage.data, windowed=True)
+    source = open_data(stage.data)
+    # A folder is seen whole, but read a group at a time: pixels of all of it seldom fit into memory.
+    is_world = stage.data.world is not None
+    loader = PixelLoader(source, keep=0 if is_world else stage.data.pool)
+    store = GroupStore(loader, stage.data, windowed=is_world)
     vae = _new_vae(stage, store)
     task = VaeTask(stage, Autoencoder(vae, autocast_of(stage)), store, accelerator)
-    trained = train_task(task, stage, accelerator, log, {"settings": settings_of(stage)}, accept_changes)
+    notes = {"settings": settings_of(stage), "clips": source.identity}
+    trained = train_task(task, stage, accelerator, log, notes, accept_changes)
     result = TrainResult(samples_per_second={"vae": trained.samples_per_second})
     if accelerator.is_main_process:
         with trained.ema.applied():
             vae = cast(Autoencoder, trained.module).vae
             if not stage.vae.freeze_encoder:  # else latents are as they were, and models may have been trained on them
-                clips = [clip for index in store.window(stage.steps) for clip in store.clips(index)][:_STATISTICS_CLIPS]
+                groups = store.spread(stage.steps, _STATISTICS_CLIPS)
+                clips = [clip for index in groups for clip in store.clips(index)][:_STATISTICS_CLIPS]
                 mean, std = latent_statistics(vae, [*clips, *(clip[:, :1] for clip in clips)])
                 vae.register_to_config(latents_mean=mean, latents_std=_scaled(std, stage.vae.latent_scale))
             save_vae(stage.output / "vae", vae)
@@ -84,7 +93,7 @@ def _new_vae(stage: VaeStage, store: GroupStore[torch.Tensor]) -> AutoencoderKLW
         load_weights(vae, before, stage.vae.start)
         vae.register_to_config(latents_mean=before.config.latents_mean, latents_std=before.config.latents_std)
     elif stage.vae.init == "linear":
-        clips = [clip for index in store.window(0) for clip in store.clips(index)]
+        clips = [clip for index in store.spread(0, _LINEAR_PICTURES) for clip in store.clips(index)]
         step = max(1, len(clips) // _LINEAR_PICTURES)
         pictures = torch.stack([clip[:, i % clip.shape[1]] for i, clip in enumerate(clips[::step])])
         start_linear(vae, pictures.float() / 127.5 - 1)
@@ -107,11 +116,10 @@ def run_denoising(
     """Train a base or its memory; see the two classes below for what is written."""
     run: _BaseRun | _MemoryRun
     run = _BaseRun(stage, accelerator) if isinstance(stage, BaseStage) else _MemoryRun(stage, accelerator)
-    notes = {"settings": settings_of(stage)}
     result = TrainResult()
     for name in run.tasks:
         task = run.task(name)
-        trained = train_task(task, stage, accelerator, log, notes, accept_changes)
+        trained = train_task(task, stage, accelerator, log, run.notes, accept_changes)
         result.samples_per_second[name] = trained.samples_per_second
         with trained.ema.applied():
             run.keep(name, trained)
@@ -139,7 +147,11 @@ def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
     if isinstance(stage, VaeStage) or stage.data.folder is None:
         raise SettingsError("latents are written for the stages base and memory, with data.folder.")
     accelerator = make_accelerator(stage)
-    run = _BaseRun(stage, accelerator) if isinstance(stage, BaseStage) else _MemoryRun(stage, accelerator)
+    run = (
+        _BaseRun(stage, accelerator, described=False)
+        if isinstance(stage, BaseStage)
+        else _MemoryRun(stage, accelerator)
+    )
     return sum(run.source.size(index) for index in range(len(run.source)))
 
 
@@ -149,9 +161,9 @@ class _BaseRun(DenoisingRun):
     The text encoder is trained together with the first expert and frozen for the second.
     """
 
-    def __init__(self, stage: BaseStage, accelerator: Accelerator) -> None:
+    def __init__(self, stage: BaseStage, accelerator: Accelerator, *, described: bool = True) -> None:
         vae = load_components(None, vae=stage.vae, only=["vae"]).vae
-        super().__init__(stage, accelerator, vae)
+        super().__init__(stage, accelerator, vae, described=described)
         self.stage = stage
         if stage.expert != "both":
             raise SettingsError(
@@ -161,15 +173,24 @@ class _BaseRun(DenoisingRun):
         if len(self.tasks) > 1:
             refuse_sheets_of_experts(stage)
         self.spans = expert_spans(self.tasks, stage.transformer.boundary_ratio)
-        # A run that begins with another's weights must speak its tokens.
-        self.tokenizer: Any = None
-        if stage.start is not None:
-            self.tokenizer = load_components(stage.start, only=["tokenizer"]).tokenizer
-        else:
-            captions = self.source.captions(stage.text_encoder.captions)
-            self.tokenizer = build_tokenizer(captions, stage.text_encoder)
+        self.tokenizer: Any = self._tokenizer()
         self.text_encoder: Any = None
         self.trained: dict[str, Any] = {}
+
+    def _tokenizer(self) -> Any:
+        """That of the weights a run begins with; else learned from captions, once: they may change between sittings."""
+        stage = self.stage
+        if stage.start is not None:
+            return load_components(stage.start, only=["tokenizer"]).tokenizer
+        root = stage.output / "checkpoints"
+        kept = root / "tokenizer"
+        if kept.is_dir() and latest_checkpoint(root, self.tasks[0]) is not None:
+            return load_tokenizer(kept)
+        tokenizer = build_tokenizer(self.source.captions(stage.text_encoder.captions), stage.text_encoder)
+        if self.accelerator.is_main_process:
+            with replacing_folder(kept) as temporary:
+                tokenizer.save_pretrained(temporary)
+        return tokenizer
 
     def task(self, name: str) -> DenoisingTask:
         """The training of one expert."""
@@ -265,7 +286,6 @@ class _MemoryRun(DenoisingRun):
             from storymem.training.footage import FootageSource
 
             assert isinstance(self.source, FootageSource)
-            self.source.require_captions()
             if accelerator.is_main_process:
                 self.prompts.fill(["", *self.source.all_captions()])
             accelerator.wait_for_everyone()
@@ -283,8 +303,10 @@ class _MemoryRun(DenoisingRun):
         frozen = dtype_of(stage.runtime.base_dtype) if stage.train == "lora" else torch.float32
         parts = load_components(stage.model, dtype=frozen, only=[component])
         transformer: Any = getattr(parts, component)
+        check_size(self.geometry, transformer.config.patch_size)
         seed_network(stage, name)
         if stage.train == "lora":
+            self.notes["model"] = weights_digest(transformer)  # no checkpoint holds it
             add_lora(transformer, stage.lora)
         else:
             transformer.requires_grad_(True)

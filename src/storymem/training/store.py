@@ -72,7 +72,7 @@ class GroupStore(Generic[T]):
 
     A source without end is seen through a window that begins with group `data.first` and moves on by `data.refresh`
     groups per step: what a step can draw is a function of its number, so a resumed run sees the very same clips.
-    Footage in latents is seen whole.
+    Footage is seen whole.
 
     Args:
         loader: gives groups.
@@ -105,6 +105,19 @@ class GroupStore(Generic[T]):
         first = self.config.first + math.floor(step * self.config.refresh)
         size = min(self.config.pool, len(self._training))
         return tuple(self._training[(first + i) % len(self._training)] for i in range(size))
+
+    def spread(self, step: int, clips: int) -> tuple[int, ...]:
+        """Groups to measure something by: a window as it is, or of a folder some from all over.
+
+        Args:
+            step: number of the step.
+            clips: how many clips of a folder are wanted, about; its groups are `data.pool` at most.
+        """
+        window = self.window(step)
+        if self.windowed:
+            return window
+        every = max(sum(map(self.loader.size, window)) / clips, len(window) / self.config.pool, 1)
+        return window[:: math.ceil(every)]
 
     def table(self, step: int) -> GroupTable:
         """The same with their sizes."""

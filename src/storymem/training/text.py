@@ -50,11 +50,10 @@ class PromptCache:
         tokenizer: the model's.
         text_encoder: the model's.
         device: where it runs and where embeddings are needed.
-        folder: where embeddings are kept on disk, under the encoder's digest; None keeps the last few thousand in
-            memory.
+        folder: where embeddings are kept on disk, under the encoder's digest; None keeps the last gigabyte in memory.
     """
 
-    _IN_MEMORY = 8192
+    _BYTES_IN_MEMORY = 2**30
 
     def __init__(
         self,
@@ -69,6 +68,7 @@ class PromptCache:
         self.folder = None if folder is None else folder / f"text-{weights_digest(text_encoder)}"
         self._text_encoder: UMT5EncoderModel | None = text_encoder
         self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._bytes = 0
 
     def fill(self, prompts: Iterable[str], batch: int = 16) -> None:
         """Embed all of these to disk, so that `release` can be called."""
@@ -76,6 +76,7 @@ class PromptCache:
         missing = [prompt for prompt in dict.fromkeys(prompts) if not self._path(prompt).is_file()]
         for start in range(0, len(missing), batch):
             self._embed(missing[start : start + batch])
+            self._forget()
 
     def release(self) -> None:
         """Let go of the text encoder; from now on prompts come from disk."""
@@ -91,9 +92,17 @@ class PromptCache:
         out = torch.zeros(len(prompts), self.length, self._kept[prompts[0]].shape[1])
         for row, prompt in zip(out, prompts, strict=True):
             row[: len(self._kept[prompt])] = self._kept[prompt]
-        while len(self._kept) > self._IN_MEMORY:
-            self._kept.popitem(last=False)
+        self._forget()
         return out.to(self.device)
+
+    def _keep(self, prompt: str, embeds: torch.Tensor) -> None:
+        self._kept[prompt] = embeds
+        self._bytes += embeds.nbytes
+
+    def _forget(self) -> None:
+        """The embeddings that were asked for longest ago."""
+        while self._bytes > self._BYTES_IN_MEMORY:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
     def _find(self, prompt: str) -> bool:
         if prompt in self._kept:
@@ -102,7 +111,7 @@ class PromptCache:
             return False
         from safetensors.torch import load_file
 
-        self._kept[prompt] = load_file(self._path(prompt))["embeds"]
+        self._keep(prompt, load_file(self._path(prompt))["embeds"])
         return True
 
     @torch.no_grad()
@@ -111,7 +120,7 @@ class PromptCache:
         ids, mask = tokenize(self.tokenizer, prompts)
         embeds = embed_tokens(self._text_encoder, ids.to(self._text_encoder.device), mask.to(self._text_encoder.device))
         for prompt, row, count in zip(prompts, embeds.cpu(), mask.sum(dim=1).tolist(), strict=True):
-            self._kept[prompt] = row[:count].clone()
+            self._keep(prompt, row[:count].clone())
             if self.folder is not None:
                 from safetensors.torch import save
 

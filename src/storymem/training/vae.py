@@ -31,10 +31,13 @@ class PixelLoader:
 
     Args:
         source: the clips.
+        keep: groups held in memory at most, those asked for last; 0 leaves that to the `GroupStore`.
     """
 
-    def __init__(self, source: ClipSource) -> None:
+    def __init__(self, source: ClipSource, keep: int = 0) -> None:
         self.source = source
+        self.keep = keep
+        self._kept: dict[int, tuple[torch.Tensor, ...]] = {}  # from the one asked for longest ago to the last
 
     def __len__(self) -> int:
         return len(self.source)
@@ -49,9 +52,16 @@ class PixelLoader:
 
     def load(self, index: int) -> tuple[torch.Tensor, ...]:
         """See `Groups.load`."""
-        return tuple(
-            ((clip.frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8) for clip in self.source.group(index)
-        )
+        clips = self._kept.pop(index, None)
+        if clips is None:
+            if self._kept and len(self._kept) >= self.keep:
+                del self._kept[next(iter(self._kept))]
+            clips = tuple(
+                ((clip.frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8) for clip in self.source.group(index)
+            )
+        if self.keep:
+            self._kept[index] = clips
+        return clips
 
 
 class Autoencoder(nn.Module):
