@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storymem.cli import main
-from storymem.media import probe_video
+from storymem.media import probe_video, write_png
 
 SCRIPT = """\
 title: The Fox and the Lantern
@@ -168,6 +169,30 @@ def test_pins_and_bans_change_what_shots_see(
     storymem("memory", "free", film, keyframes[0]["id"])
     assert json.loads(storymem("status", film, "--json"))["counts"]["done"] == 3
     assert "no keyframe" in storymem("memory", "pin", film, "nonsense", code=2)
+
+
+def test_a_pin_can_be_taken_back_when_its_keyframe_has_left_the_film(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    first = json.loads(storymem("memory", "list", film, "--json"))["keyframes"][0]["id"]
+    storymem("memory", "pin", film, first)
+    storymem("retake", film, "01-01", "--no-export")
+    assert first not in [row["id"] for row in json.loads(storymem("memory", "list", film, "--json"))["keyframes"]]
+    assert "1 keyframe freed" in storymem("memory", "free", film, first)
+    assert "no keyframe" in storymem("memory", "pin", film, "", code=2)
+
+
+def test_names_with_brackets_are_no_markup(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    write_png(tmp_path / "rudi [front].png", np.full((48, 64, 3), 200, np.uint8))
+    old = "  Rudi: a small red fox with a green scarf\n"
+    new = "  'Rudi [/b]':\n    description: a fox\n    references: ['rudi [front].png']\n"
+    script.write_text(SCRIPT.replace(old, new), encoding="utf-8")
+    storymem("generate", script, "-o", tmp_path / "film", *options, "--no-export")
+    assert "Rudi [/b] (rudi [front].png)" in storymem("memory", "list", tmp_path / "film")
 
 
 def interrupted(script: Path, film: Path, options: list[str], how: signal.Signals, after: str) -> str:

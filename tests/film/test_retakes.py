@@ -89,6 +89,18 @@ def test_a_changed_prompt_in_the_script_is_stronger_than_an_older_retake(finishe
     assert finished.take("01-03").record.prompt == "Morning comes."
 
 
+def test_a_retake_of_a_shot_that_left_the_script_says_nothing_of_another(finished: Studio) -> None:
+    finished.retake("01-03", prompt="It rains.", seed=5)
+    whole = finished.script
+    finished.script = whole.replace("      - prompt: The lantern goes out.\n", "")
+    finished.generate(remake=True)
+    assert [planned.shot.id for planned in finished.plan()] == IDS[:2]
+    finished.script = whole.replace("The lantern goes out.", "Morning comes.")
+    finished.generate(remake=True)
+    assert finished.plan()[2].prompt == "Morning comes."
+    assert finished.take("01-03").record.prompt == "Morning comes."
+
+
 def test_choose_an_older_take(finished: Studio) -> None:
     before = finished.chosen()
     finished.retake("01-01", prompt="Mara yawns.", seed=11)

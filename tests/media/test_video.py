@@ -199,6 +199,15 @@ def test_frames_are_taken_one_at_a_time(tmp_path: Path):
     assert most <= 4
 
 
+@pytest.mark.parametrize("name", ["Milo: a film.mkv", "http:x.mkv"])
+def test_a_colon_in_a_relative_path_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.chdir(tmp_path)
+    frames = noise(3)
+    write_video(Path(name), iter(frames), 16, codec="ffv1")
+    assert probe_video(Path(name)).num_frames == 3
+    assert len(list(read_video(Path(name)))) == 3
+
+
 def test_read_frames_gives_those_asked_for_in_order(tmp_path: Path):
     frames = noise(9)
     write_video(tmp_path / "m.mkv", frames, 16, codec="ffv1")

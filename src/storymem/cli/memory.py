@@ -40,6 +40,7 @@ def list_keyframes(
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("keyframe", "from", "quality", "seen by", "", "picture"):
@@ -48,12 +49,17 @@ def list_keyframes(
     for row in rows:
         quality = row["quality"]
         table.add_row(
-            str(row["id"])[:12],
-            str(row["label"]),
-            "" if quality is None else f"{quality:.2f}",
-            ", ".join(row["seen_by"]) or "-",  # type: ignore[arg-type]
-            str(row["mark"]),
-            str(row["picture"]),
+            *map(
+                Text,  # else a name with brackets in it would be taken for markup
+                (
+                    str(row["id"])[:12],
+                    str(row["label"]),
+                    "" if quality is None else f"{quality:.2f}",
+                    ", ".join(row["seen_by"]) or "-",  # type: ignore[arg-type]
+                    str(row["mark"]),
+                    str(row["picture"]),
+                ),
+            )
         )
     Console().print(table)
 
@@ -99,7 +105,10 @@ def _change(folder: Path, names: list[str], how: str) -> None:
 
 def _find(film: Film, name: str) -> str:
     rows = _keyframes(film)
-    fitting = {str(row["id"]) for row in rows if str(row["id"]).startswith(name) or row["label"] == name}
+    fitting = {str(row["id"]) for row in rows if row["label"] == name}
+    # A keyframe can have left the film with its take, and its pin or ban have stayed.
+    ids = [*(str(row["id"]) for row in rows), *film.manifest.pinned, *film.manifest.banned]
+    fitting |= {one for one in ids if name and one.startswith(name)}
     if len(fitting) == 1:
         return fitting.pop()
     if fitting:

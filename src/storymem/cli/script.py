@@ -61,12 +61,12 @@ def new(
     """Write a script to start from, with every field explained. An existing file is never overwritten."""
     from storymem.story.template import new_script
 
-    chosen, comments = _form_of(file, form)
+    chosen, comments = form_of(file, form)
     text = new_script(title, chosen, comments=comments)
     if str(file) == "-":
         typer.echo(text, nl=False)
         return
-    _write_new(file, text)
+    write_new(file, text)
     typer.echo(f"Wrote {file}. Change it as you like, then: storymem generate {file} -o {file.with_suffix('').name}")
 
 
@@ -81,7 +81,7 @@ def convert(
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise ScriptError(str(out), [Problem("", "the name of a YAML script ends in .yaml or .yml")])
     story = load_story(script)
-    _write_new(out, dump_story(story, out.parent))
+    write_new(out, dump_story(story, out.parent))
     typer.echo(f"Wrote {out}: {len(story.shots)} shots.")
 
 
@@ -99,7 +99,7 @@ def _literal(form: Form) -> ScriptForm:
     return "yaml" if form is Form.YAML else "st-bench"
 
 
-def _form_of(file: Path, form: Form | None) -> tuple[ScriptForm, bool]:
+def form_of(file: Path, form: Form | None) -> tuple[ScriptForm, bool]:
     """The form to write `file` in, and whether it may have comments: plain JSON has none."""
     ending = file.suffix.lower()
     by_ending: ScriptForm | None = {".yaml": "yaml", ".yml": "yaml", ".json": "st-bench", ".json5": "st-bench"}.get(
@@ -113,7 +113,13 @@ def _form_of(file: Path, form: Form | None) -> tuple[ScriptForm, bool]:
     return by_ending, ending != ".json"
 
 
-def _write_new(file: Path, text: str) -> None:
+def write_new(file: Path, text: str) -> None:
+    """Write a text file that is not there yet.
+
+    Raises:
+        ScriptError: it exists, or its folder does not.
+        StorageError: the system refused it.
+    """
     try:
         with file.open("x", encoding="utf-8", newline="\n") as out:
             out.write(text)

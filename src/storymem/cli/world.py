@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from storymem.errors import SettingsError, StorageError
+from storymem.errors import SettingsError
 
 if TYPE_CHECKING:
     from storymem.worlds.storyland import Split as SplitName
@@ -59,21 +59,15 @@ def story(
     truth: Annotated[Path | None, typer.Option(help="Also write what is really in every shot, as JSON.")] = None,
 ) -> None:
     """Write a story of Storyland as a script for `storymem generate`."""
+    from storymem.cli.script import form_of, write_new
     from storymem.worlds.storyland import sample_story, stbench_script, story_script, story_truth
 
+    form, _ = form_of(output, None)
     told = sample_story(seed, _split(split), shots=shots, heroes=heroes)
-    as_json = output.suffix.lower() in (".json", ".json5")
-    _write(output, stbench_script(told) if as_json else story_script(told))
+    write_new(output, stbench_script(told) if form == "st-bench" else story_script(told))
     if truth is not None:
-        _write(truth, json.dumps(story_truth(told), indent=2) + "\n")
+        write_new(truth, json.dumps(story_truth(told), indent=2) + "\n")
     typer.echo(f"{output}: {told.title}, {shots} shots")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(path, error) from error
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -248,10 +248,12 @@ class Manifest:
     def adopt(self, story: Story, *, settings: FilmSettings, tools: ToolFacts, references: str | None) -> Manifest:
         """The film with a new version of its script and settings. Takes stay; which are stale is the plan's business.
 
-        A prompt or seed that was changed in the script after a retake is stronger than the retake's.
+        A prompt or seed that was changed in the script after a retake is stronger than the retake's; of a shot that is
+        not in the script any more nothing is kept, for its id may come back as another shot.
         """
         before = {shot.id: shot for shot in self.story.shots}
-        overrides = dict(self.overrides)
+        ids = {shot.id for shot in story.shots}
+        overrides = {shot_id: override for shot_id, override in self.overrides.items() if shot_id in ids}
         for new in story.shots:
             old, override = before.get(new.id), overrides.get(new.id)
             if old is not None and override is not None:

@@ -138,7 +138,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:  # FFmpeg takes what stands before a colon for a protocol
             if not container.streams.video:
                 raise MediaError(f"{path}: there is no video in this file: use a video file.")
             yield container, container.streams.video[0]

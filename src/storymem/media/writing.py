@@ -176,7 +176,10 @@ def _open(
     else:
         stream_options = {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}
     container = av.open(
-        str(path), "w", format="mp4" if codec == "h264" else "matroska", container_options=container_options
+        str(path.absolute()),  # FFmpeg takes what stands before a colon for a protocol
+        "w",
+        format="mp4" if codec == "h264" else "matroska",
+        container_options=container_options,
     )
     container.metadata.update(metadata)
     container.set_chapters(

@@ -1,0 +1,37 @@
+"""`storymem world story` writes scripts, and over nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from storymem.cli.world import app
+from storymem.errors import ScriptError
+from storymem.story import load_story
+
+
+def write(*arguments: object) -> None:
+    CliRunner().invoke(app, ["story", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("name", ["story.yaml", "story.json"])
+def test_a_story_is_a_script_with_its_truth(tmp_path: Path, name: str) -> None:
+    write("-o", tmp_path / name, "--shots", 3, "--truth", tmp_path / "truth.json")
+    shots = load_story(tmp_path / name).shots
+    assert len(shots) == 3
+    assert len(json.loads((tmp_path / "truth.json").read_text())["shots"]) == 3
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("mine")
+    with pytest.raises(ScriptError, match="exists and is not overwritten"):
+        write("-o", path)
+    assert path.read_text() == "mine"
+    with pytest.raises(ScriptError, match="the name of such a script ends in"):
+        write("-o", tmp_path / "mine.txt")
+    with pytest.raises(ScriptError, match="make it first"):
+        write("-o", tmp_path / "none" / "mine.yaml")
