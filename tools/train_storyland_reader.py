@@ -2,7 +2,8 @@
 
     python tools/train_storyland_reader.py [--steps N] [-o FILE]
 
-Without options it writes the package's own `reader.safetensors`. One thread, so that every run gives the same reader.
+Without options it writes the package's own `reader.safetensors`. It learns on one thread, so that every run gives the
+same reader, while another process draws.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=PACKAGE)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--measure", action="store_true", help="train nothing, measure what is in the file")
-    parser.add_argument("--refine", type=Path, help="a trained reader, to run the second stage alone")
-    parser.add_argument("--refine-steps", type=int, default=1500)
+    parser.add_argument("--refine", type=Path, help="a trained reader, to go on from: the second stage alone")
+    parser.add_argument("--refine-steps", type=int, default=3600)
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shots", type=int, default=1000, help="unseen shots to measure it on")
@@ -50,16 +51,17 @@ def main() -> None:
         return
     first: dict[str, Any] = {}
     if args.refine is None:
-        network = train_reader(args.steps, batch_size=args.batch_size, seed=args.seed, on_step=told)
+        network = train_reader(args.steps, batch_size=args.batch_size, seed=args.seed, beside=True, on_step=told)
         first = {"steps": args.steps, "seconds": round(time.perf_counter() - begun)}
         save_reader(network, args.output, {}, first)
     # Between the stages weights are rounded as in the file, so that the second can be run alone.
     trained = load_reader(args.refine or args.output)
+    before = {name: trained.about.get(name, 0) for name in ("refine_steps", "refine_seconds")}
     first = first or {name: trained.about[name] for name in ("steps", "seconds")}
     print("refining", flush=True)
     begun = time.perf_counter()
     network = refine_reader(
-        trained.network, args.refine_steps, batch_size=args.batch_size, seed=args.seed, on_step=told
+        trained.network, args.refine_steps, batch_size=args.batch_size, seed=args.seed, beside=True, on_step=told
     )
     seconds = time.perf_counter() - begun
     save_reader(network, args.output, {}, first)
@@ -67,8 +69,8 @@ def main() -> None:
     accuracy, measured = measure(network, args.shots)
     about = {
         **first,
-        "refine_steps": args.refine_steps,
-        "refine_seconds": round(seconds),
+        "refine_steps": before["refine_steps"] + args.refine_steps,
+        "refine_seconds": before["refine_seconds"] + round(seconds),
         "batch_size": args.batch_size,
         "seed": args.seed,
         **measured,
@@ -80,7 +82,7 @@ def main() -> None:
 def measure(network: ReaderNetwork, shots: int) -> tuple[dict[str, float], dict[str, Any]]:
     """Its accuracy on clean drawings, and what was measured beside it: damaged ones and larger ones; a table too."""
     clean = measure_reader(network, shots)
-    damaged = measure_reader(network, max(1, shots // 2), damaged=True)
+    damaged = measure_reader(network, max(1, shots // 2), damage=True)
     larger = measure_reader(network, max(1, shots // 4), height=128, width=224)
     print(f"{'':>18}  clean  damaged  224x128")
     for name, share in clean.items():

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from storymem.errors import MediaError, ModelError
-from storymem.worlds.storyland import ATTRIBUTES, ground_truth, render, sample_shot
+from storymem.worlds.storyland import ATTRIBUTES, ground_truth, reader_drawings, render, sample_shot
 from storymem.worlds.storyland.reader import Reader, ShotReading, _tracks, load_reader
+from storymem.worlds.storyland.reader_drawings import Pool
 from storymem.worlds.storyland.reader_network import (
     CLASSES,
     HEIGHT,
@@ -117,6 +118,29 @@ def test_the_second_stage_teaches_to_read_and_leaves_the_finding_alone(reader: R
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], once[name])}
     assert changed == {"hero", "light", "joined", "hero_heads", "step", "action"}
     assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+def test_drawings_are_the_same_from_another_process() -> None:
+    def drawn_by(*, beside: bool) -> list[np.ndarray]:
+        with Pool(70, 3, begin=3, fresh=2, beside=beside) as pool:
+            for _ in range(3):
+                pool.renew()
+            return [example.frames for example in pool.examples]
+
+    here, there = drawn_by(beside=False), drawn_by(beside=True)
+    assert len(here) == len(there) == 7
+    assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
+    assert not np.array_equal(here[0], here[1])
+
+
+def test_a_full_pool_lets_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_drawings, "_KEPT", 3)
+    with Pool(70, 3, begin=3, fresh=2) as pool:
+        pool.renew()
+        last = pool.examples[-1]
+        pool.renew()
+        assert len(pool.examples) == 3
+        assert pool.examples[0] is last
 
 
 def test_heads_found_in_several_frames_get_one_size() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from storymem.errors import StorageError
-from storymem.training.augment import augment
-from storymem.training.sections import AugmentSection
-from storymem.worlds.storyland.heroes import class_of
 from storymem.worlds.storyland.reader import SURE, Reader
+from storymem.worlds.storyland.reader_drawings import TWO_HEROES, Batch, Example, Pool, damaged, target_of
 from storymem.worlds.storyland.reader_network import (
     CLASSES,
     FRAMES,
@@ -32,109 +30,20 @@ from storymem.worlds.storyland.reader_network import (
     ReaderNetwork,
     steady,
 )
-from storymem.worlds.storyland.rendering import FPS, render
-from storymem.worlds.storyland.shots import sample_shot
+from storymem.worlds.storyland.rendering import render
+from storymem.worlds.storyland.shots import MOVING, sample_shot
 from storymem.worlds.storyland.truth import ground_truth
 
 __all__ = ["measure_reader", "refine_reader", "save_reader", "train_reader"]
 
-_TWO_HEROES = 0.5
-_DAMAGED = 0.4  # of the clips: generated shots are less sharp and less clean than drawn ones
-_DAMAGE = AugmentSection(probability=1.0, noise=0.1, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
-_USES, _POOL = 24, 8192  # how often a drawing is used, and how many are kept
+_USES = 4  # of a drawing: hats of heroes who come again and again are learned by heart
 _PARTS = 6  # of a batch, of which one is for the scene and the actions
 _RATE = 3e-3
 _LOOKED_AT = 2  # frames per clip in which heads are looked for while training
+_RARE = 3.0  # how much a walk or a run counts: only a hero who is alone in a picture that is wide enough moves on
 
 
-@dataclass(frozen=True, slots=True)
-class _Example:
-    """One clip and what is to be read in it; targets of -1 do not count."""
-
-    frames: Tensor  # uint8 [FRAMES, 3, H, W]
-    scene: dict[str, int]
-    boxes: list[list[list[float]]]  # of each hero in each frame: middle x, middle y, width, height of the head
-    there: list[list[float]]  # 1 where the head is in the picture
-    heroes: list[dict[str, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The same for many clips; N heroes in all."""
-
-    frames: Tensor  # uint8 [B, FRAMES, 3, H, W]
-    scene: dict[str, Tensor]  # [B]
-    clip: Tensor  # [N], of each hero
-    boxes: Tensor  # [N, FRAMES, 4]
-    there: Tensor  # [N, FRAMES]
-    heroes: dict[str, Tensor]  # [N]
-
-
-def _examples(seeds: Sequence[int], damage: np.random.Generator) -> list[_Example]:
-    """Draw shots of the split "train", and damage some of them."""
-    specs = [sample_shot(seed, "train", two_heroes=_TWO_HEROES) for seed in seeds]
-    fps = FPS * (FRAMES - 1) / (SECOND - 1)
-    examples = []
-    for spec, clip in zip(specs, render(specs, FRAMES, HEIGHT, WIDTH, fps=fps).transpose(1, 2), strict=True):
-        truth = ground_truth(spec, FRAMES, HEIGHT, WIDTH, fps=fps)
-        frames = clip
-        if damage.random() < _DAMAGED:
-            frames = _damaged(clip, int(damage.integers(2**31)))
-        seen = [hero for hero in truth["heroes"] if any(hero["head_boxes"])]
-        examples.append(
-            _Example(
-                frames=((frames + 1) * 127.5).round().to(torch.uint8),
-                scene={n: -1 if truth[n] is None else c.index(truth[n]) for n, c in SCENE_CLASSES.items()},
-                boxes=[_boxes(hero["head_boxes"]) for hero in seen],
-                there=[[float(head is not None) for head in hero["head_boxes"]] for hero in seen],
-                heroes=[
-                    {**{n: _target(n, hero) for n in HERO_CLASSES}, "action": CLASSES["action"].index(hero["action"])}
-                    for hero in seen
-                ],
-            )
-        )
-    return examples
-
-
-def _damaged(clip: Tensor, seed: int) -> Tensor:
-    """[F, 3, H, W] with the same damage in every frame: it should not flicker."""
-    return torch.stack([augment(frame, _DAMAGE, np.random.default_rng(seed)) for frame in clip])
-
-
-def _collate(examples: Sequence[_Example], flip: Tensor) -> _Batch:
-    """Examples as one batch; those with `flip` in a mirror."""
-    frames = torch.stack([example.frames for example in examples])
-    frames[flip] = frames[flip].flip(-1)
-    clip = torch.tensor([i for i, example in enumerate(examples) for _ in example.heroes])
-    boxes = torch.tensor([box for example in examples for box in example.boxes])
-    boxes[..., 0] = torch.where(flip[clip, None], WIDTH - boxes[..., 0], boxes[..., 0])
-    heroes = [hero for example in examples for hero in example.heroes]
-    return _Batch(
-        frames,
-        {name: torch.tensor([example.scene[name] for example in examples]) for name in SCENE_CLASSES},
-        clip,
-        boxes,
-        torch.tensor([there for example in examples for there in example.there]),
-        {name: torch.tensor([hero[name] for hero in heroes]) for name in (*HERO_CLASSES, "action")},
-    )
-
-
-def _boxes(heads: Sequence[Sequence[float] | None]) -> list[list[float]]:
-    spare = next(head for head in heads if head is not None)
-    return [_middle_and_size(head or spare) for head in heads]
-
-
-def _middle_and_size(box: Sequence[float]) -> list[float]:
-    x0, y0, x1, y1 = box
-    return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
-
-
-def _target(name: str, hero: dict[str, Any]) -> int:
-    """The class of an attribute, or -1 if it cannot be seen; what is not worn has no colour."""
-    return class_of(name, hero["attributes"][name]) if name in hero["visible"] else -1
-
-
-def _scene_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> Tensor:
+def _scene_loss(network: ReaderNetwork, batch: Batch, rng: torch.Generator) -> Tensor:
     """Of finding heads and reading the scene, in `_LOOKED_AT` frames of every clip."""
     looked_at = torch.randperm(FRAMES, generator=rng)[:_LOOKED_AT]
     maps, features = network.look(_pixels(batch.frames[:, looked_at].flatten(0, 1)))
@@ -144,7 +53,7 @@ def _scene_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator) -> 
     return loss + sum((_cross_entropy(logits, batch.scene[name]) for name, logits in scene.items()), torch.zeros(()))
 
 
-def _looks_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator, *, jitter: bool) -> Tensor:
+def _looks_loss(network: ReaderNetwork, batch: Batch, rng: torch.Generator, *, jitter: bool) -> Tensor:
     """Of reading the looks, in one frame of every hero: five frames of one hero teach little more than one."""
     one = torch.multinomial(batch.there, 1, generator=rng)[:, 0]
     number = torch.arange(len(one))
@@ -156,11 +65,12 @@ def _looks_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator, *, 
     return sum((_cross_entropy(logits[name], batch.heroes[name]) for name in HERO_CLASSES), torch.zeros(()))
 
 
-def _action_loss(network: ReaderNetwork, batch: _Batch, rng: torch.Generator, *, jitter: bool) -> Tensor:
+def _action_loss(network: ReaderNetwork, batch: Batch, rng: torch.Generator, *, jitter: bool) -> Tensor:
     boxes = _jittered(batch.boxes, rng) if jitter else batch.boxes
     seen = network.see(_pixels(batch.frames[batch.clip].flatten(0, 1)), boxes.flatten(0, 1))
     seen = seen.reshape(len(boxes), FRAMES, seen.shape[1])
-    return _cross_entropy(network.read_action(seen, boxes, batch.there), batch.heroes["action"])
+    weight = torch.tensor([_RARE if action in MOVING else 1.0 for action in CLASSES["action"]])
+    return _cross_entropy(network.read_action(seen, boxes, batch.there), batch.heroes["action"], weight)
 
 
 def _pixels(frames: Tensor) -> Tensor:
@@ -174,13 +84,13 @@ def _jittered(boxes: Tensor, rng: torch.Generator) -> Tensor:
     return torch.cat([boxes[..., :2] + jitter[..., :2] * size, size * jitter[..., 2:].exp()], -1)
 
 
-def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """The mean over what counts; 0 if nothing does."""
-    summed = functional.cross_entropy(logits.float(), target, ignore_index=-1, reduction="sum")
+def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The mean over what counts; 0 if nothing does. `weight`: how much each class adds to it."""
+    summed = functional.cross_entropy(logits.float(), target, weight, ignore_index=-1, reduction="sum")
     return summed / max(1, int((target >= 0).sum()))
 
 
-def _finding_loss(maps: Tensor, batch: _Batch, looked_at: Tensor) -> Tensor:
+def _finding_loss(maps: Tensor, batch: Batch, looked_at: Tensor) -> Tensor:
     """Is a head's middle in this cell, and if so, where and how large is it?"""
     rows, columns = maps.shape[3:]
     boxes, there = batch.boxes[:, looked_at] / GRID, batch.there[:, looked_at] > 0
@@ -194,28 +104,6 @@ def _finding_loss(maps: Tensor, batch: _Batch, looked_at: Tensor) -> Tensor:
     place = torch.stack([box[:, 0] - column, box[:, 1] - row, box[:, 2].log(), box[:, 3].log()], 1)
     off = functional.smooth_l1_loss(maps[clip, frame, 1:, row, column], place, beta=0.1, reduction="sum")
     return (found + off) / max(1, len(box))
-
-
-class _Pool:
-    """Drawings that are used several times: drawing costs as much as learning."""
-
-    def __init__(self, first: int, seed: int) -> None:
-        self._next = first
-        self._damage = np.random.default_rng(seed)
-        self.examples: list[_Example] = []
-
-    def draw(self, count: int, change: Callable[[_Example], _Example] = lambda example: example) -> None:
-        """Let new drawings take the places of the oldest."""
-        fresh = _examples(range(self._next, self._next + count), self._damage)
-        self._next += count
-        self.examples = [*self.examples, *map(change, fresh)][-_POOL:]
-
-    def batches(self, size: int, part: int, rng: torch.Generator) -> tuple[_Batch, _Batch]:
-        """`size` drawings by lot, each in one mirror or the other; and the first `part` of them again."""
-        chosen = torch.randint(len(self.examples), (size,), generator=rng).tolist()
-        flip = torch.rand(size, generator=rng) < 0.5
-        examples = [self.examples[i] for i in chosen]
-        return _collate(examples, flip), _collate(examples[:part], flip[:part])
 
 
 def _optimize(
@@ -242,7 +130,12 @@ def _optimize(
 
 
 def train_reader(
-    steps: int, *, batch_size: int = 96, seed: int = 0, on_step: Callable[[int, float], None] | None = None
+    steps: int,
+    *,
+    batch_size: int = 96,
+    seed: int = 0,
+    beside: bool = False,
+    on_step: Callable[[int, float], None] | None = None,
 ) -> ReaderNetwork:
     """Train a reader on drawings of the split "train"; the same arguments on one thread give the same reader.
 
@@ -250,22 +143,29 @@ def train_reader(
         steps: optimizer steps.
         batch_size: shots per step; a sixth of them for everything but the looks.
         seed: of the first weights, the damage and the shots.
+        beside: draw in another process meanwhile; the reader is the same.
         on_step: told the number of the step and its loss.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = ReaderNetwork().train()
+        network = _for_training(ReaderNetwork()).train()
     rng = torch.Generator().manual_seed(seed)
-    pool = _Pool(seed * 10**9, seed)
+    fresh = max(1, batch_size // _USES)
+    with Pool(seed * 10**9, seed, begin=4 * batch_size, fresh=fresh, beside=beside) as pool:
 
-    def loss(step: int) -> Tensor:
-        pool.draw(max(1, batch_size // _USES) if step else 4 * batch_size)
-        batch, part = pool.batches(batch_size, max(1, batch_size // _PARTS), rng)
-        scene, looks = _scene_loss(network, part, rng), _looks_loss(network, batch, rng, jitter=True)
-        return scene + looks + _action_loss(network, part, rng, jitter=True)
+        def loss(step: int) -> Tensor:
+            pool.renew()
+            batch, part = pool.batches(batch_size, max(1, batch_size // _PARTS), rng)
+            scene, looks = _scene_loss(network, part, rng), _looks_loss(network, batch, rng, jitter=True)
+            return scene + looks + _action_loss(network, part, rng, jitter=True)
 
-    _optimize(network.parameters(), steps, _RATE, loss, on_step)
+        _optimize(network.parameters(), steps, _RATE, loss, on_step)
     return network.eval()
+
+
+def _for_training(network: ReaderNetwork) -> ReaderNetwork:
+    """With channels last, with which a step takes two thirds of the time on a CPU."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def refine_reader(
@@ -274,6 +174,7 @@ def refine_reader(
     *,
     batch_size: int = 96,
     seed: int = 0,
+    beside: bool = False,
     on_step: Callable[[int, float], None] | None = None,
 ) -> ReaderNetwork:
     """Teach a trained reader to read heroes where it finds them itself; what finds them stays as it is, and the scene.
@@ -281,34 +182,42 @@ def refine_reader(
     Args:
         network: from `train_reader`; it is changed.
         steps: optimizer steps; none leave it as it is.
-        batch_size: shots per step; a third of them for the actions.
+        batch_size: shots per step; a quarter of them for the actions.
         seed: of the damage and the shots.
+        beside: draw in another process meanwhile; the reader is the same.
         on_step: told the number of the step and its loss.
     """
     rng = torch.Generator().manual_seed(seed + 1)
-    pool = _Pool(seed * 10**9 + 5 * 10**8, seed + 1)
-    network.eval()
+    network = _for_training(network).eval()
     learns = [network.hero, network.light, network.joined, network.hero_heads, network.step, network.action]
+    with Pool(
+        seed * 10**9 + 5 * 10**8,
+        seed + 1,
+        begin=8 * batch_size,
+        fresh=max(1, batch_size // _USES),
+        beside=beside,
+        change=lambda example: _as_found(network, example),
+    ) as pool:
 
-    def loss(step: int) -> Tensor:
-        pool.draw(batch_size // 12 + 1 if step else 8 * batch_size, lambda example: _as_found(network, example))
-        batch, part = pool.batches(batch_size, max(1, batch_size // 3), rng)
-        looks = _looks_loss(network, batch, rng, jitter=False)
-        return looks + 2 * _action_loss(network, part, rng, jitter=False)
+        def loss(step: int) -> Tensor:
+            pool.renew()
+            batch, part = pool.batches(batch_size, max(1, batch_size // 4), rng)
+            looks = _looks_loss(network, batch, rng, jitter=False)
+            return looks + 2 * _action_loss(network, part, rng, jitter=False)
 
-    for module in learns:
-        module.train()
-    parameters = [parameter for module in learns for parameter in module.parameters()]
-    _optimize(parameters, steps, _RATE / 2, loss, on_step)
+        for module in learns:
+            module.train()
+        parameters = [parameter for module in learns for parameter in module.parameters()]
+        _optimize(parameters, steps, _RATE / 2, loss, on_step)
     return network.eval()
 
 
-def _as_found(network: ReaderNetwork, example: _Example) -> _Example:
+def _as_found(network: ReaderNetwork, example: Example) -> Example:
     """The example with heads where the network finds them: in the likeliest cell around the true one."""
     if not example.heroes:
         return example
     with torch.inference_mode():
-        maps = network.look(_pixels(example.frames))[0]
+        maps = network.look(_pixels(torch.from_numpy(example.frames)))[0]
     likely = maps[:, 0].sigmoid()
     rows, columns = likely.shape[1:]
     all_boxes, all_there = [], []
@@ -334,7 +243,7 @@ def _as_found(network: ReaderNetwork, example: _Example) -> _Example:
 
 
 def measure_reader(
-    network: ReaderNetwork, shots: int, *, height: int = HEIGHT, width: int = WIDTH, damaged: bool = False
+    network: ReaderNetwork, shots: int, *, height: int = HEIGHT, width: int = WIDTH, damage: bool = False
 ) -> dict[str, float]:
     """How often the reader is right on shots of the split "test", by attribute; finding the heroes is part of it.
 
@@ -342,7 +251,7 @@ def measure_reader(
         network: the reader's.
         shots: how many, by lot, each of 17 frames.
         height, width: of the drawings.
-        damaged: blurred, noisy and through JPEG, as in training.
+        damage: blurred, noisy and through JPEG, as in training.
 
     Returns:
         Shares from 0 to 1: those of `CLASSES`, of what can be seen in the middle frame; and "heroes": as many found as
@@ -352,11 +261,11 @@ def measure_reader(
     right: dict[str, list[bool]] = {name: [] for name in ("heroes", *CLASSES)}
     rng = np.random.default_rng(0)
     for seed in range(shots):
-        spec = sample_shot(seed, "test", two_heroes=_TWO_HEROES)
+        spec = sample_shot(seed, "test", two_heroes=TWO_HEROES)
         truth = ground_truth(spec, SECOND, height, width)
         frames = render([spec], SECOND, height, width)[0].transpose(0, 1).contiguous()
-        if damaged:
-            frames = _damaged(frames, int(rng.integers(2**31)))
+        if damage:
+            frames = damaged(frames, int(rng.integers(2**31)))
         reading = reader.read(frames.numpy())
         for name in SCENE_CLASSES:
             if truth[name] is not None:
@@ -367,7 +276,7 @@ def measure_reader(
             read = reading.heroes[number] if len(reading.heroes) == len(heroes) else None
             right["action"].append(read is not None and read.action == hero["action"])
             for name in HERO_CLASSES:
-                if _target(name, hero) >= 0:
+                if target_of(name, hero) >= 0:
                     right[name].append(read is not None and read.attributes[name] == hero["attributes"][name])
     return {name: float(np.mean(values)) for name, values in right.items() if values}
 
