@@ -166,6 +166,10 @@ def test_pins_and_bans_change_what_shots_see(
     shots = json.loads(storymem("status", film, "--json"))["shots"]
     assert shots[2]["status"] == "stale"
     assert keyframes[0]["id"] not in [seen["id"] for seen in shots[2]["memory"]]
+    preview = ("generate", script, "-o", film, *options, "--dry-run")
+    assert json.loads(storymem(*preview, "--json"))["estimated_seconds_to_make"] == 0
+    assert json.loads(storymem(*preview, "--remake", "--json"))["estimated_seconds_to_make"] > 0
+    assert "to make the rest" in storymem(*preview, "--remake")
     storymem("memory", "free", film, keyframes[0]["id"])
     assert json.loads(storymem("status", film, "--json"))["counts"]["done"] == 3
     assert "no keyframe" in storymem("memory", "pin", film, "nonsense", code=2)

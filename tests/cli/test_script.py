@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from storymem.cli.script import app
 from storymem.errors import ScriptError, StorageError
+from storymem.media import write_png
 from storymem.story import load_story
 from storymem.story.schema import json_schema
 
@@ -129,6 +131,22 @@ def test_new_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments:
 def test_what_the_system_refuses_to_write_is_a_storage_error(tmp_path: Path) -> None:
     result = script("new", tmp_path / ("x" * 300 + ".yaml"))
     assert isinstance(result.exception, StorageError)
+
+
+def test_convert_writes_no_script_that_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    write_png(tmp_path / "pictures" / "tom.png", np.full((8, 8, 3), 200, np.uint8))
+    (tmp_path / "film.yaml").write_text(
+        "title: a\ncast: {Tom: {references: [pictures/tom.png]}}\nscenes: [{shots: [Tom smiles.]}]\n", encoding="utf-8"
+    )
+    (tmp_path / "other").mkdir()
+    error = script("convert", tmp_path / "film.yaml", tmp_path / "other" / "film.yaml").exception
+    assert isinstance(error, ScriptError)
+    assert "cast.Tom" in str(error)
+    assert "copy it there" in str(error)
+    assert not list((tmp_path / "other").iterdir())
+    assert script("convert", tmp_path / "film.yaml", tmp_path / "same.yaml").exit_code == 0
+    assert load_story(tmp_path / "same.yaml").cast == load_story(tmp_path / "film.yaml").cast
 
 
 def test_convert_keeps_the_story(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def generate(
         film = Film.preview(
             output, story=story, script=script.read_bytes(), settings=settings, tools=tools, adopt_settings=remake
         )
-        show_preview(film, tools, notes, as_json=as_json)
+        show_preview(film, tools, notes, as_json=as_json, remake=remake)
         return
     _generate(output, story, script.read_bytes(), settings, tools, notes,
               remake=remake, products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip

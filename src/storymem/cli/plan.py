@@ -30,6 +30,7 @@ def show_plan(
     as_json: bool,
     seconds_of: SecondsOf | None = None,
     notes: Sequence[str] = (),
+    remake: bool = False,
 ) -> None:
     """Print a film's settings and every shot of it.
 
@@ -39,12 +40,14 @@ def show_plan(
         as_json: as one JSON object.
         seconds_of: gives about how long a shot takes that is to be made; None goes by the takes that are there.
         notes: what is to be known before the film is made, such as `storymem.cli.remarks` says.
+        remake: stale shots are to be made too.
     """
     manifest = film.manifest
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
-    seconds = estimate(plan)
+    to_make = [planned for planned in plan if planned.take is None or (remake and planned.status == "stale")]
+    seconds = estimate(plan, len(to_make))
     if seconds is None and seconds_of is not None:
-        seconds = sum(seconds_of(planned) for planned in plan if planned.take is None)
+        seconds = sum(map(seconds_of, to_make))
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
     frames = sum(planned.num_frames - planned.drop for planned in plan)
     if as_json:
@@ -95,12 +98,12 @@ def show_plan(
     line = (
         f"\n{counted(len(plan), 'shot')} ({said}); {counted(frames, 'frame')}, {clock(frames / sampling.fps)} of film"
     )
-    if seconds is not None and counts["missing"] + counts["damaged"]:
+    if seconds is not None and to_make:
         line += f"; about {clock(seconds)} to make {'the rest' if counts['done'] else 'it'}"
     console.print(line)
 
 
-def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: bool) -> None:
+def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: bool, remake: bool = False) -> None:
     """Print the plan of a film that is not made yet, and about how long it takes to make.
 
     Args:
@@ -108,6 +111,7 @@ def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: boo
         tools: what it would be made with.
         notes: see `show_plan`.
         as_json: see `show_plan`.
+        remake: see `show_plan`.
     """
     from storymem.film.pipeline_maker import PipelineShotMaker
     from storymem.film.plan import plan_film
@@ -122,7 +126,7 @@ def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: boo
         num_memory = most if planned.memory is None else len(planned.memory)
         return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
 
-    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes)
+    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes, remake=remake)
 
 
 def _facts(planned: PlannedShot) -> list[str | tuple[str, str]]:
@@ -155,11 +159,11 @@ def _sees(planned: PlannedShot) -> str:
     return f"{number} keyframe{'s' * (number > 1)}: {'; '.join(said)}"
 
 
-def estimate(plan: Sequence[PlannedShot]) -> float | None:
-    """Seconds to make what is missing or damaged, from the pace of the takes that are there; None without any."""
+def estimate(plan: Sequence[PlannedShot], count: int) -> float | None:
+    """Seconds to make so many shots, from the pace of the takes that are there; None without any."""
     past = [
         float(planned.take.record.made["seconds"])
         for planned in plan
         if planned.take is not None and "seconds" in planned.take.record.made
     ]
-    return sum(past) / len(past) * sum(planned.take is None for planned in plan) if past else None
+    return sum(past) / len(past) * count if past else None

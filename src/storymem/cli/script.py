@@ -81,6 +81,14 @@ def convert(
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise ScriptError(str(out), [Problem("", "the name of a YAML script ends in .yaml or .yml")])
     story = load_story(script)
+    home = out.parent.resolve()
+    if outside := [
+        Problem(f"cast.{character.name}", f"{picture} lies outside of {home}: copy it there first, script and all")
+        for character in story.cast
+        for picture in character.references
+        if not picture.resolve().is_relative_to(home)
+    ]:
+        raise ScriptError(str(out), outside)
     write_new(out, dump_story(story, out.parent))
     typer.echo(f"Wrote {out}: {len(story.shots)} shots.")
 
