@@ -40,7 +40,6 @@ def list_keyframes(
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("keyframe", "from", "quality", "seen by", "", "picture"):
@@ -49,19 +48,14 @@ def list_keyframes(
     for row in rows:
         quality = row["quality"]
         table.add_row(
-            *map(
-                Text,  # else a name with brackets in it would be taken for markup
-                (
-                    str(row["id"])[:12],
-                    str(row["label"]),
-                    "" if quality is None else f"{quality:.2f}",
-                    ", ".join(row["seen_by"]) or "-",  # type: ignore[arg-type]
-                    str(row["mark"]),
-                    str(row["picture"]),
-                ),
-            )
+            str(row["id"])[:12],
+            str(row["label"]),
+            "" if quality is None else f"{quality:.2f}",
+            ", ".join(row["seen_by"]) or "-",  # type: ignore[arg-type]
+            str(row["mark"]),
+            str(row["picture"]),
         )
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names and paths are shown as they are
 
 
 @app.command()
