@@ -224,14 +224,6 @@ def test_a_clip_with_captions_stays_whatever_its_score(videos: list[Path], tmp_p
     assert run(videos, tmp_path / "late", scorer=Strict(), on_video=write).captioned == 1
 
 
-def test_a_colon_in_a_relative_path_is_no_protocol(
-    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("Milo: a film.mp4").write_bytes(videos[0].read_bytes())
-    assert detect_shots(Path("Milo: a film.mp4")) == detect_shots(videos[0])
-
-
 def test_the_output_is_no_footage(tmp_path: Path) -> None:
     output = tmp_path / "footage" / "data"
     for name in ("a.mp4", "more/b.mov", "data/clips/c.mp4", "data/raw/d.mp4"):

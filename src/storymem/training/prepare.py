@@ -112,7 +112,7 @@ def detect_shots(path: Path) -> list[tuple[int, int]]:
     try:
         probe_video(path)  # our own words for a file that is missing or damaged
         # Not suppressed, PyAV would hand everything that FFmpeg says to the terminal, for the rest of the process.
-        video = open_video(str(path.absolute()), backend="pyav", suppress_output=True)  # a colon is no protocol
+        video = open_video(str(path), backend="pyav", suppress_output=True)
         manager = SceneManager()
         # Short shots count: one that is overlooked would be a cut inside a clip.
         manager.add_detector(AdaptiveDetector(min_scene_len=_SHORTEST))
