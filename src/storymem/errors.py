@@ -13,13 +13,15 @@ The tree::
     │   │   ├── FilmLockedError  another process is working in the folder
     │   │   └── FilmDamagedError a file of the film is missing or does not have the content it was written with
     │   └── MissingExtraError    an optional dependency is needed; names the extra to install
-    └── StorageError             the operating system refused a write (disk full, I/O error); exit code 1
+    └── StorageError             the operating system refused a write: exit code 1 (disk full, I/O error), or 2 where
+                                 the place is one that cannot be written to (rights, a name too long, a missing folder)
 
 Anything else that escapes is a bug.
 """
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,15 +128,38 @@ class MissingExtraError(InputError):
         super().__init__(f"{package} is needed to {purpose}: install it with `pip install 'storymem[{extra}]'`.")
 
 
+# What the system says of a place that no disk can be blamed for: whoever named it can mend it.
+_OF_THE_PLACE = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EILSEQ,
+    }
+)
+
+
 class StorageError(StoryMemError):
-    """The operating system refused a write: the disk is full, or an I/O error happened.
+    """The operating system refused a write: the disk is full or failed, or the place is no place to write to.
 
     What was complete before stays complete; running the same command again goes on from there.
+
+    Args:
+        path: what was to be written.
+        error: what the system said. Rights, names and missing folders are the caller's to mend: exit code 2.
     """
 
     def __init__(self, path: Path, error: OSError) -> None:
+        remedy = "free space or mend the disk, then run the same command again to go on."
+        if error.errno in _OF_THE_PLACE:
+            self.exit_code = InputError.exit_code
+            remedy = "choose another place or mend its rights, then run the command again."
         super().__init__(
-            f"{path}: could not be written ({error.strerror or error}); nothing finished is lost: "
-            "free space or mend the disk, then run the same command again to go on."
+            f"{path}: could not be written ({error.strerror or error}); nothing finished is lost: {remedy}"
         )
         self.path = path

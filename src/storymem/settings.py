@@ -8,10 +8,16 @@ from typing import Literal
 
 from storymem.errors import SettingsError
 
-__all__ = ["MAX_SEED", "MemoryConfig", "SamplingConfig", "Solver", "check_seed"]
+__all__ = ["MAX_FPS", "MAX_SEED", "MAX_SIZE", "MemoryConfig", "SamplingConfig", "Solver", "check_seed"]
 
 MAX_SEED = 2**63 - 1
 """The largest seed: what torch's generators take, and what a file of any format holds."""
+
+MAX_SIZE = 8192
+"""The widest and the highest picture, in pixels."""
+
+MAX_FPS = 240
+"""The most frames per second."""
 
 Solver = Literal["unipc", "dpm++", "euler"]
 
@@ -23,10 +29,10 @@ class SamplingConfig:
     The defaults are the method's for Wan2.2-I2V-A14B with the memory LoRA (arXiv 2512.19539 and its public code).
 
     Attributes:
-        width: pixels, a multiple of 16.
-        height: pixels, a multiple of 16.
+        width: pixels, a multiple of 16, at most `MAX_SIZE`.
+        height: the same.
         num_frames: pixel frames, 4k + 1.
-        fps: frames per second of the result.
+        fps: frames per second of the result, at most `MAX_FPS`.
         num_inference_steps: denoising steps.
         solver: ``unipc`` (order 2, bh2), ``dpm++`` (2M), both flow prediction, or ``euler``.
         shift: flow shift; sigmas = shift * s / (1 + (shift - 1) * s).
@@ -60,13 +66,15 @@ class SamplingConfig:
             if value < 16 or value % 16:
                 lower = max(16, value // 16 * 16)
                 raise SettingsError(f"{name} is {value}; it must be a multiple of 16, such as {lower} or {lower + 16}.")
+            if value > MAX_SIZE:
+                raise SettingsError(f"{name} is {value}; it must be at most {MAX_SIZE}.")
         if self.num_frames < 1 or (self.num_frames - 1) % 4:
             lower = max(1, (self.num_frames - 1) // 4 * 4 + 1)
             raise SettingsError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as {lower} or {lower + 4}.")
         if self.num_inference_steps < 1:
             raise SettingsError(f"num_inference_steps is {self.num_inference_steps}; it must be at least 1.")
-        if self.fps < 1:
-            raise SettingsError(f"fps is {self.fps}; it must be at least 1.")
+        if not 1 <= self.fps <= MAX_FPS:
+            raise SettingsError(f"fps is {self.fps}; it must be between 1 and {MAX_FPS}.")
         if not 0 < self.shift < inf:
             raise SettingsError(f"shift is {self.shift}; it must be a number above 0.")
         if self.boundary_ratio is not None and not 0 <= self.boundary_ratio <= 1:

@@ -16,48 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storymem.cli import main
 from storymem.media import probe_video, write_png
-
-SCRIPT = """\
-title: The Fox and the Lantern
-overview: A fox finds a lantern in the forest.
-cast:
-  Rudi: a small red fox with a green scarf
-scenes:
-  - shots:
-      - Wide shot, Rudi walks through a dark forest.
-      - prompt: Rudi sees a light.
-        cut: false
-  - shots:
-      - Close-up of Rudi holding a lantern.
-"""
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "fox.yaml"
-    path.write_text(SCRIPT, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def options(checkpoint: Path) -> list[str]:
-    lora = checkpoint / "StoryMem" / "Wan2.2-MI2V-A14B"
-    return [
-        "--model",
-        str(checkpoint),
-        "--lora",
-        str(lora),
-        "--size",
-        "48x32",
-        "--frames",
-        "5",
-        "--steps",
-        "2",
-        "--seed",
-        "3",
-    ]
 
 
 def environment() -> dict[str, str]:
@@ -65,24 +24,6 @@ def environment() -> dict[str, str]:
 
 
 Storymem = Callable[..., str]
-
-
-@pytest.fixture
-def storymem(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Storymem:
-    """Runs the command line in this process and gives what it printed; the exit code must be `code`."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: object, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["storymem", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capfd.readouterr()
-        assert (left.value.code or 0) == code, out + err
-        return out + err
-
-    return run
 
 
 def events(output: str) -> list[dict[str, Any]]:
@@ -194,7 +135,7 @@ def test_names_with_brackets_are_no_markup(
     write_png(tmp_path / "rudi [front].png", np.full((48, 64, 3), 200, np.uint8))
     old = "  Rudi: a small red fox with a green scarf\n"
     new = "  'Rudi [/b]':\n    description: a fox\n    references: ['rudi [front].png']\n"
-    script.write_text(SCRIPT.replace(old, new), encoding="utf-8")
+    script.write_text(script.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     storymem("generate", script, "-o", tmp_path / "film", *options, "--no-export")
     assert "Rudi [/b] (rudi [front].png)" in storymem("memory", "list", tmp_path / "film")
 

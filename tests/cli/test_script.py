@@ -162,3 +162,11 @@ def test_convert_keeps_the_story(tmp_path: Path) -> None:
 def test_schema_is_printed(form: str) -> None:
     assert json.loads(script("schema", "--form", form).stdout) == json_schema(form)
     assert json.loads(script("schema").stdout) == json_schema("yaml")
+
+
+def test_check_counts_what_the_model_of_the_script_makes(tmp_path: Path) -> None:
+    path = tmp_path / "film.yaml"
+    for model, seconds in (("", 2 * 25 / 16), ("defaults: {model: wan2.2-i2v-a14b}\n", 2 * 81 / 16)):
+        path.write_text(f"title: x\n{model}shots: [A fox runs., A fox sleeps.]\n", encoding="utf-8")
+        (report,) = json.loads(script("check", "--json", path).stdout)
+        assert report["seconds"] == round(seconds, 3)

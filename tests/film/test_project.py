@@ -12,7 +12,7 @@ from fault_server import content
 from filming import Studio, of
 from procedural import THREE_SHOTS, story, tiny_settings, tools
 
-from storymem.errors import FilmDamagedError, FilmError, MediaError, SettingsError
+from storymem.errors import FilmDamagedError, FilmError, MediaError, SettingsError, StorageError
 from storymem.film.events import ShotReused, ShotStale, ShotStarted
 from storymem.film.manifest import FilmSettings, Manifest, ToolFacts, read_manifest, shot_seed, write_manifest
 from storymem.film.plan import plan_film
@@ -171,8 +171,9 @@ class TestFolder:
     @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a place where nobody may write")
     def test_a_place_where_nobody_may_write(self, studio: Studio) -> None:
         studio.folder = Path("/sys/kernel/film")
-        with pytest.raises(FilmError, match="choose another place or mend its rights"):
+        with pytest.raises(StorageError, match="choose another place or mend its rights") as caught:
             studio.generate()
+        assert caught.value.exit_code == 2
 
     def test_a_film_with_exports_that_lost_its_film_json(self, finished: Studio) -> None:
         (finished.folder / "film.json").unlink()

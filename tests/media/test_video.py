@@ -363,3 +363,14 @@ def test_stopping_early_closes_the_file(tmp_path: Path):
     assert tmp_path / "a.mkv" in open_files()
     frames.close()
     assert tmp_path / "a.mkv" not in open_files()
+
+
+def test_videos_of_unknown_forms_and_letters(tmp_path: Path):
+    write_video(tmp_path / "a.mp4", moving(5), 16, metadata={"title": "ABCDEFGH"})
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "tag.mp4").write_bytes(data.replace(b"ABCDEFGH", b"AB\xff\xfeEFGH"))
+    assert probe_video(tmp_path / "tag.mp4").metadata["title"] == "AB\ufffd\ufffdEFGH"
+    (tmp_path / "form.mp4").write_bytes(data.replace(b"avc1", b"zzzz"))
+    for read in (probe_video, lambda path: list(read_video(path))):
+        with pytest.raises(MediaError, match="in a form that FFmpeg does not know"):
+            read(tmp_path / "form.mp4")

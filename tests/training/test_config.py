@@ -87,6 +87,12 @@ def test_mistakes(text: str, message: str) -> None:
         ("runtime: {compile: static}", "runtime.compile does nothing in the vae stage: leave it out."),
         ("runtime: {base_dtype: bfloat16}", "runtime.base_dtype does nothing in the vae stage"),
         ("data: {world: w, store: device}", "data.store does nothing in the vae stage"),
+        ("data: {world: w, variants: 2}", "data.variants does nothing in the vae stage"),
+        ("data: {world: w, keyframes_per_clip: 2}", "data.keyframes_per_clip does nothing in the vae stage"),
+        (
+            "sample: {num_inference_steps: 3, guidance_scale: 2, num_memory: 1}",
+            "sample.num_inference_steps, sample.guidance_scale, sample.num_memory do nothing in the vae stage",
+        ),
         (
             "runtime: {compile: dynamic, base_dtype: bfloat16}",
             "runtime.compile, runtime.base_dtype do nothing in the vae stage: leave them out.",
@@ -104,6 +110,22 @@ def test_what_does_nothing_for_a_vae_is_refused(settings: str, message: str) -> 
     assert parse_config(f"{memory}{settings}\n", "a.yaml").steps == 10
     said = "runtime: {gradient_checkpointing: false, compile: 'off', base_dtype: float32, fsdp: false}\n"
     assert parse_config(VAE.replace("storyland", "storyland, store: cpu") + said, "a.yaml").steps == 10
+
+
+def test_what_does_nothing_for_other_stages_is_refused() -> None:
+    footage, full = MINIMAL.replace("world: storyland", "folder: prepared"), MINIMAL + "train: full\n"
+    for text, message in (
+        (BASE + "runtime: {base_dtype: bfloat16}\n", "runtime.base_dtype does nothing in the base stage"),
+        (full + "runtime: {base_dtype: bfloat16}\n", "runtime.base_dtype does nothing with train: full"),
+        (full + "lora: {rank: 4}\n", "lora does nothing with train: full"),
+        (footage.replace("prepared", "prepared, pool: 8"), "data.pool does nothing with data.folder"),
+        (footage.replace("prepared", "prepared, store: device"), "data.store does nothing with data.folder"),
+        (MINIMAL + "optimizer: {betas: [0.9, 1]}\n", "less than 1"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            parse_config(text, "a.yaml")
+    parse_config(MINIMAL + "lora: {rank: 4}\nruntime: {base_dtype: bfloat16}\n", "a.yaml")
+    parse_config(VAE.replace("world: storyland", "folder: prepared, pool: 8"), "a.yaml")
 
 
 @pytest.mark.parametrize(

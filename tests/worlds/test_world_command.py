@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from storymem.cli.world import app
-from storymem.errors import ScriptError
+from storymem.errors import ScriptError, SettingsError
 from storymem.story import load_story
 
 
@@ -35,3 +35,12 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
         write("-o", tmp_path / "mine.txt")
     with pytest.raises(ScriptError, match="make it first"):
         write("-o", tmp_path / "none" / "mine.yaml")
+
+
+def test_no_script_without_its_truth(tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text("mine")
+    with pytest.raises(ScriptError, match=r"truth\.json: exists and is not overwritten"):
+        write("-o", tmp_path / "story.yaml", "--truth", tmp_path / "truth.json")
+    with pytest.raises(SettingsError, match="is the script's own name"):
+        write("-o", tmp_path / "story.json", "--truth", tmp_path / "story.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["truth.json"]

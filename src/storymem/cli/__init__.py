@@ -11,6 +11,9 @@ def main() -> None:
     Exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input is wrong, with one sentence that says where and
     what to do; 130 stopped by Ctrl-C.
     """
-    from storymem.cli.app import run
+    try:
+        from storymem.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # in the moment before a command has begun
+        raise SystemExit(130) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from storymem.cli import bench, data, doctor, film, memory, models, script, train, world
-from storymem.errors import StoryMemError
+from storymem.errors import InputError, StoryMemError
 
 __all__ = ["app", "run"]
 
@@ -87,13 +88,49 @@ app.add_typer(bench.app, name="bench")
 doctor.register(app)
 
 
+def _speak_plainly() -> None:
+    """A terminal or pipe that knows few letters gets escapes for the others; machines get UTF-8, as JSON must be."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8" if "--json" in sys.argv[1:] else None, errors="backslashreplace")
+
+
+def _check_arguments() -> None:
+    """Films, scripts and their records are UTF-8, and so must be the texts and paths that go into them.
+
+    Raises:
+        InputError: one is not.
+    """
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{argument!r}: has bytes that are no UTF-8: give the text in UTF-8, or rename the file."
+            ) from None
+
+
+def _of_the_system(error: OSError) -> StoryMemError:
+    """What the system refused where no command expected it: a folder that may not be looked into, say."""
+    if error.filename is None:
+        return StoryMemError(f"The system refused: {error.strerror or error}.")
+    return InputError(
+        f"{os.fsdecode(error.filename)}: cannot be used ({error.strerror}): choose another place or mend its rights."
+    )
+
+
 def run() -> None:
     """Run the command line; what can be mended ends with one clear sentence and the error's exit code, no traceback."""
+    _speak_plainly()
     # Libraries' advice to developers (a missing torchvision, say) is no message for users; errors still are.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     try:
-        app()
+        try:
+            _check_arguments()
+            app()
+        except OSError as error:
+            raise _of_the_system(error) from error
     except StoryMemError as error:
         from rich.console import Console
 

@@ -283,4 +283,4 @@ def _print_table(comparison: Comparison) -> None:
             mark = "*" if difference is not None and difference.real else " "
             cells.append("." if value is None else f"{value.mean:.3f}{mark}")
         table.add_row(*cells)
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, markup=False, emoji=False).print(table)  # names of systems are shown as they are

@@ -29,9 +29,8 @@ def doctor(
         return
     from rich.console import Console
 
-    console = Console()
-    _print_machine(console, machine)
-    _print_models(console, verdicts)
+    _print_machine(Console(markup=False, emoji=False), machine)  # paths and titles are shown as they are
+    _print_models(Console(), verdicts)
 
 
 def _print_machine(console: Console, machine: Machine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,12 +29,14 @@ from storymem.cli.options import (
     Transformer2,
     VaeTiling,
     What,
+    encoder_name,
     film_settings,
     model_request,
     parse_size,
     products_of,
     runtime_of,
 )
+from storymem.errors import SettingsError
 
 if TYPE_CHECKING:
     from storymem.cli.show import Show
@@ -138,8 +140,10 @@ def generate(
     from storymem.film.resolve import resolve_model
     from storymem.story import load_story
 
-    story = load_story(script)
+    if what and no_export:
+        raise SettingsError("--what and --no-export contradict each other: give one of them.")
     before = Film.open(output).manifest if Film.is_in(output) else None
+    story = load_story(script, pictures_kept=before is not None and before.references is not None)
     request = model_request(
         story,
         before,
@@ -176,7 +180,7 @@ def generate(
             "max_keyframes_per_shot": keyframes,
             "similarity_threshold": similarity,
             "quality_threshold": quality,
-            "encoder": encoder,
+            "encoder": None if encoder is None else encoder_name(encoder),
             "scorer": scorer,
         },
         seed=seed,
@@ -304,7 +308,8 @@ def export(
     from storymem.film.project import Film
 
     with (
-        Film.work(folder) as film,
+        # Written elsewhere, the film is only looked at, and may lie on a disk that cannot be written to.
+        Film.work(folder) if to is None else nullcontext(Film.open(folder)) as film,
         showing(as_json=as_json) as show,
         _stopping_cleanly(show, "run the same command again"),
     ):

@@ -56,7 +56,11 @@ def list_models(as_json: Json = False) -> None:
         table.add_row(row["name"], row["kind"], size, "yes" if row["installed"] else "no", row["title"])
     console = Console()
     console.print(table)
-    console.print(f"\nDownloads go to {models_folder()}. A folder of your own works as well as a name.", soft_wrap=True)
+    console.print(
+        f"\nDownloads go to {models_folder()}. A folder of your own works as well as a name.",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @app.command()
@@ -175,7 +179,7 @@ def _print_rows(rows: list[CheckRow]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names of files are shown as they are
     table = Table("part", "", "size", "what", box=None, pad_edge=False)
     for row in rows:
         mark = Text("bad", style="bold red") if row.problem else Text("ok", style="green")

@@ -199,6 +199,14 @@ def _first_said(values: list[Any]) -> Any:
     return next((value for value in values if value is not None), None)
 
 
+def encoder_name(text: str) -> str:
+    """The frame encoder as the film keeps it: a folder by its whole path, so that it is found from another folder."""
+    from storymem.memory.encoders import ENCODERS
+
+    path = Path(text).expanduser()
+    return text if text in ENCODERS or not path.is_dir() else str(path.resolve())
+
+
 def parse_size(text: str | None) -> tuple[int | None, int | None]:
     """Width and height of ``832x480``; twice None if it is not given.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from storymem.errors import Problem, ScriptError, StorageError
+from storymem.errors import ModelError, Problem, ScriptError, StorageError
 from storymem.settings import SamplingConfig
 from storymem.story import DEFAULT_FPS, ScriptForm, Story, load_story
 
@@ -121,6 +122,20 @@ def form_of(file: Path, form: Form | None) -> tuple[ScriptForm, bool]:
     return by_ending, ending != ".json"
 
 
+def check_new(file: Path) -> None:
+    """Nothing is written over.
+
+    Raises:
+        ScriptError: there is a file of that name.
+    """
+    if os.path.lexists(file):
+        raise _exists(file)
+
+
+def _exists(file: Path) -> ScriptError:
+    return ScriptError(str(file), [Problem("", "exists and is not overwritten; choose another name")])
+
+
 def write_new(file: Path, text: str) -> None:
     """Write a text file that is not there yet.
 
@@ -132,7 +147,7 @@ def write_new(file: Path, text: str) -> None:
         with file.open("x", encoding="utf-8", newline="\n") as out:
             out.write(text)
     except FileExistsError:
-        raise ScriptError(str(file), [Problem("", "exists and is not overwritten; choose another name")]) from None
+        raise _exists(file) from None
     except (FileNotFoundError, NotADirectoryError):
         raise ScriptError(str(file), [Problem("", f"there is no folder {file.parent}; make it first")]) from None
     except OSError as error:
@@ -143,10 +158,21 @@ def _problem(problem: Problem) -> dict[str, object]:
     return {"line": problem.line, "field": problem.field, "message": problem.message}
 
 
+def _length(story: Story) -> tuple[int, int]:
+    """Frames of a shot that says none, and frames per second: the script's, else those its model was made for."""
+    from storymem.cli.options import model_request
+    from storymem.film.resolve import resolve_model
+
+    try:
+        own = SamplingConfig(**resolve_model(model_request(story, None, model=None, lora=None)).sampling)
+    except ModelError:  # not on this machine: of the length that Wan has
+        own = SamplingConfig(fps=DEFAULT_FPS)
+    return story.defaults.num_frames or own.num_frames, story.defaults.fps or own.fps
+
+
 def _summary(story: Story) -> dict[str, object]:
-    """What the story is, with every number that the script or the defaults give."""
-    fps = story.defaults.fps or DEFAULT_FPS
-    usual = story.defaults.num_frames or SamplingConfig().num_frames
+    """What the story is, with every number that the script, its model or the defaults give."""
+    usual, fps = _length(story)
     shots = [
         {
             "id": shot.id,
@@ -183,8 +209,7 @@ def _friendly(file: Path, story: Story) -> str:
             pictures = len(character.references)
             members.append(character.name + (f" ({_count(pictures, 'picture')})" if pictures else ""))
         lines.append(f"  cast: {', '.join(members)}")
-    usual = story.defaults.num_frames or SamplingConfig().num_frames
-    fps = story.defaults.fps or DEFAULT_FPS
+    usual, fps = _length(story)
     width = max(len(shot.id) for shot in story.shots)
     for scene in story.scenes:
         lines.append(f"  scene {scene.number}" + (f": {scene.title}" if scene.title else ""))

@@ -59,10 +59,14 @@ def story(
     truth: Annotated[Path | None, typer.Option(help="Also write what is really in every shot, as JSON.")] = None,
 ) -> None:
     """Write a story of Storyland as a script for `storymem generate`."""
-    from storymem.cli.script import form_of, write_new
+    from storymem.cli.script import check_new, form_of, write_new
     from storymem.worlds.storyland import sample_story, stbench_script, story_script, story_truth
 
     form, _ = form_of(output, None)
+    if truth is not None:
+        if truth.resolve() == output.resolve():
+            raise SettingsError(f"--truth {truth}: is the script's own name; give the truth another one.")
+        check_new(truth)  # before there is a script without its truth
     told = sample_story(seed, _split(split), shots=shots, heroes=heroes)
     write_new(output, stbench_script(told) if form == "st-bench" else story_script(told))
     if truth is not None:

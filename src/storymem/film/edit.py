@@ -271,7 +271,10 @@ def reading_master(shot: EditShot) -> Iterator[None]:
     try:
         yield
     except MediaError as error:
-        raise FilmDamagedError(f"Shot {shot.id}: {error}") from error
+        what = str(error).rpartition(": ")[0]  # without the remedy, which is for videos of people's own
+        raise FilmDamagedError(
+            f"Shot {shot.id}: {what}: `storymem generate`, run again as before, makes the shot anew."
+        ) from error
 
 
 def _film_frames(edit: Edit) -> Iterator[Uint8Array]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from storymem.errors import FilmError, MissingExtraError
-from storymem.film.edit import Edit, EditShot, MemoryPicture, join_film, write_clips
+from storymem.film.edit import Edit, EditShot, MemoryPicture, clip_name, join_film, write_clips
+from storymem.film.lock import locked
 from storymem.film.place import make_place
 from storymem.film.plan import PlannedShot, plan_film
 from storymem.film.project import Film
 from storymem.film.record import digest_of, pack_record, unpack_record
-from storymem.film.sheet import contact_sheet
+from storymem.film.sheet import contact_sheet, page_paths
 from storymem.film.storage import make_folder, remove_file, replace_file
 from storymem.film.takes import SeenKeyframe
-from storymem.film.timeline import write_timeline
+from storymem.film.timeline import TIMELINES, write_timeline
 from storymem.media import FloatArray, read_image
 
 __all__ = ["PRODUCTS", "Exported", "Product", "export_film", "film_edit"]
@@ -32,6 +34,7 @@ Exported = dict[Product, tuple[Path, ...]]
 
 FILM, SHEET, CLIPS = "film.mp4", "contact_sheet.png", "clips"
 _STATE = ".export.json"
+_OWNER = "of film"  # in the state, where a film was exported to another folder: whose it is
 _VERSION = 2  # of how things are exported: a newer one writes everything again
 
 
@@ -118,9 +121,10 @@ def export_film(
     """Write what is asked for. What is there already and still true is left alone.
 
     Args:
-        film: open to work in; every shot has a take.
+        film: every shot has a take. Open to work in, unless it is written elsewhere.
         products: which of `PRODUCTS`.
-        folder: where to; None is the film's own folder.
+        folder: where to; None is the film's own folder. Elsewhere, nothing is written over that no export of this film
+            wrote.
         crf: quality of the H.264 files, 0 (lossless) to 51.
         again: write also what is there.
         on_work: told how far each piece is.
@@ -129,19 +133,43 @@ def export_film(
         the files of each product, and for each product that needs an extra that is not installed, how to get it.
 
     Raises:
-        FilmError: a shot has no take yet, shots do not fit together, or there can be no such folder.
+        FilmError: a shot has no take yet, shots do not fit together, there can be no such folder, or other files are
+            in the way there.
         FilmDamagedError: a master is missing or damaged.
         StorageError: the system refused a write.
     """
     edit = film_edit(film)
     target = film.folder if folder is None else folder
-    make_place(target)
-    state = _read_state(target)
     # A timeline points at the clips, so it is only as good as they are there.
     wanted = [product for product in PRODUCTS if product in products or (product == "clips" and "timeline" in products)]
+    if target.resolve() == film.folder.resolve():
+        make_place(target)
+        return _export(edit, wanted, target, _read_state(target), crf=crf, again=again, on_work=on_work)
+    if Film.is_in(target):
+        raise FilmError(f"{target}: is the folder of another film: choose another folder.")
+    make_place(target)
+    with locked(target):
+        state = _read_state(target)
+        owner = str(film.folder.resolve())
+        if state.pop(_OWNER, None) != owner:
+            state = {}
+        _check_free(edit, wanted, target, state)
+        return _export(edit, wanted, target, {**state, _OWNER: owner}, crf=crf, again=again, on_work=on_work)
+
+
+def _export(
+    edit: Edit,
+    products: Sequence[Product],
+    target: Path,
+    state: dict[str, Any],
+    *,
+    crf: int,
+    again: bool,
+    on_work: OnWork | None,
+) -> tuple[Exported, dict[Product, str]]:
     done: Exported = {}
     left_out: dict[Product, str] = {}
-    for product in wanted:
+    for product in products:
         key = _key(edit, product, crf)
         paths = tuple(target / name for name in state.get(product, {}).get("files", ()))
         if not again and state.get(product, {}).get("key") == key and all(path.is_file() for path in paths):
@@ -171,6 +199,33 @@ def _write(
         make_folder(target / CLIPS)
         return write_clips(edit, target / CLIPS, crf=crf, on_progress=progress)
     return write_timeline(edit, target, target / CLIPS)
+
+
+def _check_free(edit: Edit, products: Collection[Product], target: Path, state: dict[str, Any]) -> None:
+    """What somebody else put there stays.
+
+    Raises:
+        FilmError: a file that would be written is there and not of `state`.
+    """
+    ours = {name for product in PRODUCTS for name in state.get(product, {}).get("files", ())}
+    for name in (name for product in products for name in _names(edit, product)):
+        if name not in ours and os.path.lexists(target / name):
+            raise FilmError(
+                f"{target / name}: was not written by an export of this film: move it away, or choose another folder."
+            )
+
+
+def _names(edit: Edit, product: Product) -> list[str]:
+    """The files of a product, relative to the folder it is exported to."""
+    match product:
+        case "film":
+            return [FILM]
+        case "sheet":
+            return [path.as_posix() for path in page_paths(Path(SHEET), len(edit.shots))]
+        case "clips":
+            return [f"{CLIPS}/{clip_name(edit, index)}" for index in range(len(edit.shots))]
+        case "timeline":
+            return list(TIMELINES)
 
 
 def _remove_old(target: Path, before: tuple[Path, ...], now: tuple[Path, ...]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
-from storymem.errors import FilmError, StorageError
+from storymem.errors import FilmError
 from storymem.film.lock import HOLDER, LOCK
-from storymem.film.storage import TEMPORARY, make_folder
+from storymem.film.storage import TEMPORARY, make_folder, storing
 
 __all__ = ["MANIFEST", "REFERENCES", "TAKES", "check_place", "make_place"]
 
@@ -42,22 +41,16 @@ def make_place(folder: Path) -> None:
     """Create the folder, if it is missing.
 
     Raises:
-        FilmError: there is a file of that name, or one may not create a folder there.
-        StorageError: the system refused it for another reason.
+        FilmError: there is a file of that name.
+        StorageError: the system refused it.
     """
     _no_file_in_the_way(folder)
-    try:
-        make_folder(folder)
-    except StorageError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise FilmError(
-                f"{error.path}: cannot be made ({cause.strerror}): choose another place or mend its rights."
-            ) from error
-        raise
+    make_folder(folder)
 
 
 def _no_file_in_the_way(folder: Path) -> None:
     for place in (folder, *folder.parents):
-        if place.is_file():
+        with storing(place):  # a name of 300 characters, say
+            in_the_way = place.is_file()
+        if in_the_way:
             raise FilmError(f"{place}: is a file: choose a folder.")

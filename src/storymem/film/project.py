@@ -159,8 +159,9 @@ class Film:
         differences = before.differences(asked.settings, asked.tools)
         if differences and before.chosen and not adopt_settings:
             raise FilmError(
-                f"{folder}: this film was made with {'; '.join(differences)}: leave these options away to go on with "
-                "the film's own settings, add --remake to make it again with the new ones, or choose another folder."
+                f"{folder}: this film was made with {'; '.join(differences)}: leave that out of the options and the "
+                "script to go on with the film's own settings, add --remake to make it again with the new ones, or "
+                "choose another folder."
             )
         return cls(folder, before, saved=saved), asked
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw as Pen
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["SHOTS_PER_PAGE", "contact_sheet"]
+__all__ = ["SHOTS_PER_PAGE", "contact_sheet", "page_paths"]
 
 SHOTS_PER_PAGE = 12
 """A longer film gets further pages."""
@@ -57,21 +57,22 @@ def contact_sheet(edit: Edit, path: Path, *, on_progress: Progress | None = None
     """
     width, height = check_masters(edit)
     thumbnails: dict[str, Uint8Array] = {}
-    pages = [
-        range(first, min(first + SHOTS_PER_PAGE, len(edit.shots)))
-        for first in range(0, len(edit.shots), SHOTS_PER_PAGE)
-    ]
-    paths = []
-    for number, shots in enumerate(pages, start=1):
-        page = _Page(edit, shots, f"{number} / {len(pages)}" if len(pages) > 1 else "")
+    paths = page_paths(path, len(edit.shots))
+    for number, page_path in enumerate(paths, start=1):
+        shots = range((number - 1) * SHOTS_PER_PAGE, min(number * SHOTS_PER_PAGE, len(edit.shots)))
+        page = _Page(edit, shots, f"{number} / {len(paths)}" if len(paths) > 1 else "")
         for index in shots:
             page.shot(index, (width, height), thumbnails)
             if on_progress is not None:
                 on_progress(index + 1, len(edit.shots))
-        page_path = path if number == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
         write_png(page_path, np.asarray(page.image, dtype=np.uint8))
-        paths.append(page_path)
-    return tuple(paths)
+    return paths
+
+
+def page_paths(path: Path, num_shots: int) -> tuple[Path, ...]:
+    """The pages of a film of `num_shots` shots, of which the first is `path`."""
+    further = range(2, -(-num_shots // SHOTS_PER_PAGE) + 1)
+    return (path, *(path.with_name(f"{path.stem}_{number}{path.suffix}") for number in further))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def make_folder(path: Path) -> None:
     """
     missing = []
     folder = path
-    while not folder.is_dir():
+    while not _is_folder(folder):
         missing.append(folder)
         folder = folder.parent
     for folder in reversed(missing):
@@ -200,6 +200,11 @@ def hash_file(path: Path) -> str:
 def _sync_file(path: Path) -> None:
     with storing(path), path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _is_folder(path: Path) -> bool:
+    with storing(path):  # above it may be a folder that may not be looked into
+        return path.is_dir()
 
 
 def _raise(error: OSError) -> None:

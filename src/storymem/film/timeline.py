@@ -20,7 +20,10 @@ from storymem.errors import FilmError, MissingExtraError
 from storymem.film.edit import Edit, EditShot, check_masters, clip_name, elide
 from storymem.film.storage import replace_file
 
-__all__ = ["conform_rate", "write_timeline"]
+__all__ = ["TIMELINES", "conform_rate", "write_timeline"]
+
+TIMELINES = ("film.otio", "film.edl", "film.fcpxml")
+"""The files of `write_timeline`."""
 
 # What all three of EDL timecode, Final Cut Pro and the FCPXML adapter know.
 _EDITING_RATES = (24, 25, 30, 50, 60)
@@ -56,14 +59,15 @@ def write_timeline(edit: Edit, folder: Path, clips: Path) -> tuple[Path, Path, P
     exact = _build(otio, edit, media, Fraction(edit.fps))
     rate = conform_rate(edit.fps)
     conformed = _build(otio, edit, media, Fraction(rate))
-    contents = {
-        "film.otio": otio.adapters.write_to_string(exact, "otio_json"),
-        "film.edl": otio.adapters.write_to_string(conformed, "cmx_3600", rate=float(rate)),
-        "film.fcpxml": _completed(otio.adapters.write_to_string(conformed, "fcpx_xml"), width, height),
-    }
-    for name, content in contents.items():
+    contents = (
+        otio.adapters.write_to_string(exact, "otio_json"),
+        otio.adapters.write_to_string(conformed, "cmx_3600", rate=float(rate)),
+        _completed(otio.adapters.write_to_string(conformed, "fcpx_xml"), width, height),
+    )
+    for name, content in zip(TIMELINES, contents, strict=True):
         replace_file(folder / name, content.encode())
-    return folder / "film.otio", folder / "film.edl", folder / "film.fcpxml"
+    exact_file, edl, fcpxml = (folder / name for name in TIMELINES)
+    return exact_file, edl, fcpxml
 
 
 def conform_rate(fps: int | Fraction) -> int:

@@ -138,10 +138,14 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     import av
 
     try:
-        with av.open(str(path.absolute())) as container:  # FFmpeg takes what stands before a colon for a protocol
+        # The whole path: FFmpeg takes what stands before a colon for a protocol. Tags may be in any letters.
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise MediaError(f"{path}: there is no video in this file: use a video file.")
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise MediaError(f"{path}: the video is in a form that FFmpeg does not know: convert it to H.264.")
+            yield container, stream
     except FileNotFoundError as error:
         raise MediaError(f"{path}: there is no such video: check the path.") from error
     except (av.error.FFmpegError, OSError) as error:

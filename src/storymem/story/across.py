@@ -40,11 +40,19 @@ def _shots(data: object) -> Iterator[tuple[int, int, tuple[Key, ...], object]]:
             yield number + 1, index + 1, ("scenes", number, "shots", index), shot
 
 
-def check_across(data: object, base: Path | None, mistakes: Mistakes) -> dict[tuple[Key, ...], Path]:
+def check_across(
+    data: object, base: Path | None, mistakes: Mistakes, *, pictures_kept: bool = False
+) -> dict[tuple[Key, ...], Path]:
     """Note in `mistakes` what contradicts something else in `data`, or a file that is not there.
 
+    Args:
+        data: the contents of the script.
+        base: its folder.
+        mistakes: takes what is wrong.
+        pictures_kept: reference images need not be there.
+
     Returns:
-        The reference images found: ``("cast", name, index)`` to absolute path.
+        The reference images: ``("cast", name, index)`` to absolute path.
     """
     film = _mapping(data)
     if isinstance(data, dict) and ("scenes" in film) == ("shots" in film):
@@ -68,7 +76,7 @@ def check_across(data: object, base: Path | None, mistakes: Mistakes) -> dict[tu
         for index, reference in enumerate([given] if isinstance(given, str) else _list(given)):
             path: tuple[Key, ...] = ("cast", name, "references", *((index,) if isinstance(given, list) else ()))
             if isinstance(reference, str) and reference.strip():
-                found = _reference(reference, base)
+                found = _reference(reference, base, kept=pictures_kept)
                 if isinstance(found, Path):
                     references["cast", name, index] = found
                 else:
@@ -127,7 +135,7 @@ def _check_defaults(fields: dict[str, Any], mistakes: Mistakes) -> None:
             mistakes.add(path, str(error).removesuffix("."))
 
 
-def _reference(text: str, base: Path | None) -> Path | str:
+def _reference(text: str, base: Path | None, *, kept: bool) -> Path | str:
     """The reference image `text` in the script's folder `base`, or what is wrong with it."""
     inside = 'a reference is a path inside the script\'s folder, such as "pictures/mara.png": copy the picture there'
     pure = PurePosixPath(text)
@@ -143,4 +151,4 @@ def _reference(text: str, base: Path | None) -> Path | str:
         found = path.is_file()
     except (OSError, ValueError):
         found = False
-    return path if found else f"there is no such file in {folder}"
+    return path if found or kept else f"there is no such file in {folder}"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from storymem.settings import MAX_FPS, MAX_SIZE
 from storymem.story.check import Cut, Form, Frames, Text, TextOrFields, refuse
 from storymem.story.model import DEFAULT_FPS
 from storymem.story.nodes import describe
@@ -136,13 +137,13 @@ class DefaultsEntry(Form):
 
     model_config = ConfigDict(title="Defaults")
 
-    width: Annotated[int, Field(ge=16, le=8192, multiple_of=16)] | None = Field(
+    width: Annotated[int, Field(ge=16, le=MAX_SIZE, multiple_of=16)] | None = Field(
         default=None, description="Width of the picture in pixels, a multiple of 16.", examples=[832]
     )
-    height: Annotated[int, Field(ge=16, le=8192, multiple_of=16)] | None = Field(
+    height: Annotated[int, Field(ge=16, le=MAX_SIZE, multiple_of=16)] | None = Field(
         default=None, description="Height of the picture in pixels, a multiple of 16.", examples=[480]
     )
-    fps: Annotated[int, Field(ge=1, le=240)] | None = Field(
+    fps: Annotated[int, Field(ge=1, le=MAX_FPS)] | None = Field(
         default=None, description=f"Frames per second; {DEFAULT_FPS} if not said.", examples=[16]
     )
     duration: Duration | None = Field(default=None, description="Length of a shot in seconds.")

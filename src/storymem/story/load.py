@@ -21,8 +21,12 @@ MAX_BYTES = 4 * 1024 * 1024
 _FORMS: dict[str, ScriptForm] = {".yaml": "yaml", ".yml": "yaml", ".json": "st-bench", ".json5": "st-bench"}
 
 
-def load_story(path: str | Path) -> Story:
+def load_story(path: str | Path, *, pictures_kept: bool = False) -> Story:
     """Read the script at `path`: ``.json`` and ``.json5`` in the form of ST-Bench, ``.yaml`` and ``.yml`` in our own.
+
+    Args:
+        path: the script.
+        pictures_kept: its reference images need not be there: somebody has kept them, as a film does.
 
     Raises:
         ScriptError: with every mistake in the script, or the reason why it cannot be read.
@@ -31,11 +35,13 @@ def load_story(path: str | Path) -> Story:
     if path.suffix.lower() not in _FORMS:
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise _refused(path, f"{ending}; the name of a script ends in {', '.join(_FORMS)}")
-    story = parse_story(_read(path), str(path), path.parent)
+    story = parse_story(_read(path), str(path), path.parent, pictures_kept=pictures_kept)
     return replace(story, source=path)
 
 
-def parse_story(text: str, source: str, base: Path | None, form: ScriptForm | None = None) -> Story:
+def parse_story(
+    text: str, source: str, base: Path | None, form: ScriptForm | None = None, *, pictures_kept: bool = False
+) -> Story:
     """Read a script from `text`.
 
     Args:
@@ -43,6 +49,7 @@ def parse_story(text: str, source: str, base: Path | None, form: ScriptForm | No
         source: how messages call it, such as its file name.
         base: the folder that reference images are looked for in; None allows no reference images.
         form: how it is written; None goes by the ending of `source` and, without one, by the first character.
+        pictures_kept: reference images need not be there.
 
     Raises:
         ScriptError: with every mistake in the script.
@@ -67,7 +74,10 @@ def parse_story(text: str, source: str, base: Path | None, form: ScriptForm | No
             raise SyntaxProblem(other, tree.root.line)
     except SyntaxProblem as error:
         raise ScriptError(source, [error.problem]) from None
-    story = read_film(data, base, mistakes) if form == "yaml" else read_stbench(data, base, mistakes)
+    if form == "yaml":
+        story = read_film(data, base, mistakes, pictures_kept=pictures_kept)
+    else:
+        story = read_stbench(data, base, mistakes)
     if story is None:
         assert mistakes.problems, "a script is refused only with a reason"
         raise ScriptError(source, mistakes.problems)

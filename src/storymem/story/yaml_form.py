@@ -14,16 +14,17 @@ from storymem.story.nodes import Key
 __all__ = ["read_film"]
 
 
-def read_film(data: object, base: Path | None, mistakes: Mistakes) -> Story | None:
+def read_film(data: object, base: Path | None, mistakes: Mistakes, *, pictures_kept: bool = False) -> Story | None:
     """`data`, the contents of a YAML script, as a story; None if anything was noted in `mistakes`.
 
     Args:
         data: mappings, lists and scalars.
         base: the folder that reference images are looked for in.
         mistakes: takes what is wrong.
+        pictures_kept: reference images need not be there.
     """
     script = validated(FilmScript, data, mistakes)
-    references = check_across(data, base, mistakes)
+    references = check_across(data, base, mistakes, pictures_kept=pictures_kept)
     if script is None or mistakes.problems:
         return None
     return _Builder(script, references).story()

@@ -89,17 +89,40 @@ class VaeStage(_Stage):
     def _no_transformer(self) -> VaeStage:
         if self.runtime.fsdp:
             raise ValueError("runtime.fsdp shards a transformer, and the vae stage trains none: leave it out")
-        # A VAE has no repeated blocks, cannot compute activations again, and is trained on pixels in main memory.
+        # A VAE has no repeated blocks, cannot compute activations again, and is trained on pixels in main memory, of
+        # which none is another's memory; its samples are what it makes of clips.
         idle = (
-            ("runtime.gradient_checkpointing", self.runtime.gradient_checkpointing),
-            ("runtime.compile", self.runtime.compile != "off"),
-            ("runtime.base_dtype", self.runtime.base_dtype != "float32"),
-            ("data.store", self.data.store != "cpu"),
+            "runtime.gradient_checkpointing",
+            "runtime.compile",
+            "runtime.base_dtype",
+            "data.store",
+            "data.keyframes_per_clip",
+            "data.variants",
+            "sample.num_inference_steps",
+            "sample.guidance_scale",
+            "sample.num_memory",
         )
-        if names := [name for name, given in idle if given]:
-            verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
-            raise ValueError(f"{', '.join(names)} {verb} nothing in the vae stage: leave {them} out")
+        _refuse_idle(self, "in the vae stage", idle)
         return self
+
+
+def _refuse_idle(config: Section, where: str, settings: tuple[str, ...]) -> None:
+    """A setting that does nothing is a mistake of whoever gave it; the default may be said.
+
+    Raises:
+        ValueError: some of `settings` are not at their defaults.
+    """
+    names = []
+    for setting in settings:
+        *sections, name = setting.split(".")
+        section: Any = config
+        for part in sections:
+            section = getattr(section, part)
+        if getattr(section, name) != type(section).model_fields[name].default:
+            names.append(setting)
+    if names:
+        verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
+        raise ValueError(f"{', '.join(names)} {verb} nothing {where}: leave {them} out")
 
 
 class _DenoisingStage(_Stage):
@@ -121,6 +144,12 @@ class _DenoisingStage(_Stage):
                 raise ValueError(f"loss.{name} needs a world: of footage it is not known where its subjects are")
         return self
 
+    @model_validator(mode="after")
+    def _all_of_a_folder_is_there(self) -> _DenoisingStage:
+        if self.data.folder is not None:
+            _refuse_idle(self, "with data.folder, which is encoded on disk and seen whole", ("data.pool", "data.store"))
+        return self
+
 
 class BaseStage(_DenoisingStage):
     """Train a text-to-video base of 36-channel form (image-to-video too) from nothing, on latents of a given VAE."""
@@ -134,6 +163,11 @@ class BaseStage(_DenoisingStage):
     text_encoder: TextEncoderSection = TextEncoderSection()
     conditioning: BaseConditioningSection = BaseConditioningSection()
 
+    @model_validator(mode="after")
+    def _nothing_is_frozen(self) -> BaseStage:
+        _refuse_idle(self, "in the base stage, where all weights are trained", ("runtime.base_dtype",))
+        return self
+
 
 class MemoryStage(_DenoisingStage):
     """Teach memory to an existing model: a LoRA beside its frozen weights, or all of its weights."""
@@ -145,6 +179,13 @@ class MemoryStage(_DenoisingStage):
     """What is trained."""
     lora: LoraSection = LoraSection()
     conditioning: ConditioningSection = ConditioningSection()
+
+    @model_validator(mode="after")
+    def _what_is_trained(self) -> MemoryStage:
+        if self.train == "full":
+            _refuse_idle(self, "with train: full, where there is no LoRA beside frozen weights",
+                         ("lora", "runtime.base_dtype"))  # fmt: skip
+        return self
 
 
 Stage = VaeStage | BaseStage | MemoryStage

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Above0 = Annotated[float, Field(gt=0)]
@@ -52,7 +53,7 @@ class OptimizerSection(Section):
     """AdamW; or Muon for the matrices of repeated blocks and AdamW for the rest: fewer, dearer steps. Not with fsdp."""
     learning_rate: Above0 = 1e-4
     """Peak learning rate. The method trained its LoRA with 1e-5."""
-    betas: tuple[Share, Share] = (0.9, 0.99)
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
     """AdamW's averages."""
     weight_decay: AtLeast0 = 0.01
     """AdamW's decay; of weights with two dimensions or more, never of norms and biases."""
@@ -83,7 +84,7 @@ class RuntimeSection(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 computes under autocast; trained weights stay float32."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of frozen weights; bfloat16 halves their memory. Not in the VAE stage."""
+    """Type of frozen weights; bfloat16 halves their memory. For a LoRA only."""
     threads: NotNegative = 0
     """CPU threads; 0 leaves it to PyTorch."""
     compile: Literal["off", "static", "dynamic"] = "off"
@@ -110,11 +111,12 @@ class DataSection(Section):
     num_frames: Positive = 17
     """Pixel frames of a clip, 4k + 1."""
     keyframes_per_clip: Positive = 3
-    """Random frames of each clip that can be memory of the others in its group."""
+    """Random frames of each clip that can be memory of the others in its group. Not in the VAE stage."""
     variants: NotNegative = 1
-    """Augmented versions encoded of each such frame, beside the clean one."""
+    """Augmented versions encoded of each such frame, beside the clean one. Not in the VAE stage."""
     pool: Positive = 256
-    """Groups of a world held in memory at a time; the VAE stage holds as many of a folder, those seen last."""
+    """Groups of a world held in memory at a time; the VAE stage holds as many of a folder, those seen last. Other
+    stages see a folder whole, from disk."""
     refresh: AtLeast0 = 0.0
     """New groups per step that take the place of the oldest in the pool; 0 trains on the same pool throughout."""
     first: NotNegative = 0
@@ -122,7 +124,7 @@ class DataSection(Section):
     held_out: NotNegative = 0
     """Groups kept out of training, for validation and sample sheets."""
     store: Literal["cpu", "device"] = "cpu"
-    """Where encoded clips lie: in the machine's memory, or on the accelerator. Not in the VAE stage."""
+    """Where encoded clips of a world lie: in the machine's memory, or on the accelerator. Not in the VAE stage."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -215,7 +217,7 @@ class SampleSection(Section):
     count: Positive = 2
     """Shots on a sheet."""
     num_inference_steps: Positive = 20
-    """Denoising steps."""
+    """Denoising steps. Not in the VAE stage, as the next two."""
     guidance_scale: Annotated[float, Field(ge=1)] = 3.5
     """Classifier-free guidance."""
     num_memory: NotNegative = 3
