@@ -17,7 +17,6 @@ import toys
 from safetensors.torch import load_file, save_file
 
 from storymem.errors import ModelError, SettingsError, StorageError
-from storymem.media import write_video
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.training.denoise import Geometry
 from storymem.training.footage import FootageClip, FootageSource, write_clips
@@ -33,27 +32,20 @@ CAPTIONS = ("A red square by day.", "A blue square at night.", "A green square i
 @pytest.fixture
 def footage(tmp_path: Path) -> Path:
     """Two groups of two clips, all described."""
-    folder = tmp_path / "footage"
-    (folder / "clips").mkdir(parents=True)
-    (folder / "prepare.json").write_text('{"width": 32, "height": 32, "num_frames": 5, "fps": 8}')
     rng = np.random.default_rng(0)
-    for number in range(4):
-        frames = np.clip(rng.normal(0, 0.4, (5, 3, 32, 32)).cumsum(0), -1, 1).astype(np.float32)
-        write_video(folder / "clips" / f"c{number}.mp4", iter(frames), 8)
-    describe(folder, CAPTIONS)
-    return folder
+    frames = [np.clip(rng.normal(0, 0.4, (5, 3, 32, 32)).cumsum(0), -1, 1).astype(np.float32) for _ in CAPTIONS]
+    toys.write_footage(tmp_path / "footage", zip(described(CAPTIONS), frames, strict=True))
+    return tmp_path / "footage"
 
 
-def describe(folder: Path, captions: tuple[str, ...]) -> None:
+def described(captions: tuple[str, ...]) -> list[FootageClip]:
     texts = [(caption,) if caption else () for caption in captions]
-    clips = [FootageClip(f"c{n}", n // 2, "a.mp4", 0, 4, None, text) for n, text in enumerate(texts)]
-    write_clips(folder, clips)
+    return [FootageClip(f"c{n}", n // 2, "a.mp4", 0, 4, None, text) for n, text in enumerate(texts)]
 
 
 def on_footage(text: str, folder: Path, output: Path, *overrides: str) -> Any:
-    config = text.split("data:", maxsplit=1)[0] + "runtime: {device: cpu, threads: 1}\n"
-    data = f"data={{folder: '{folder}', width: 32, height: 32, num_frames: 5, keyframes_per_clip: 2}}"
-    return toys.stage(config, output, data, "conditioning.motion_frames=0", *overrides)
+    given = ("conditioning.motion_frames=0", *overrides)
+    return toys.on_footage(text, folder, output, *given, data="keyframes_per_clip: 2")
 
 
 def vae_of(model: Path) -> Path:
@@ -66,13 +58,33 @@ def test_other_captions_are_told_and_the_tokens_stay(small_model: Path, footage:
 
     train(config("steps=2"))
     spoken = load_tokenizer(tmp_path / "out" / "model" / "tokenizer")("A red square by day.").input_ids
-    describe(footage, ("Zebras quarrel.", "Quick jackals vex.", "Waltzing nymphs.", "A red square by day."))
+    write_clips(
+        footage, described(("Zebras quarrel.", "Quick jackals vex.", "Waltzing nymphs.", "A red square by day."))
+    )
     with pytest.raises(SettingsError, match=r"not what they name \(clips\).*--accept-changes"):
         train(config("steps=3"))
     train(config("steps=3"), accept_changes=True)
     assert load_tokenizer(tmp_path / "out" / "model" / "tokenizer")("A red square by day.").input_ids == spoken
     train(on_footage(toys.BASE, footage, tmp_path / "new", f"vae={vae_of(small_model)}", "steps=1"))
     assert load_tokenizer(tmp_path / "new" / "model" / "tokenizer")("A red square by day.").input_ids != spoken
+
+
+def test_a_run_goes_on_without_the_weights_it_began_with(small_model: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(small_model, start)
+
+    def config(steps: int) -> Any:
+        given = (f"vae={vae_of(small_model)}", f"start={start}", f"steps={steps}")
+        return toys.stage(toys.BASE, tmp_path / "out", *given)
+
+    train(config(2))
+    shutil.rmtree(start / "tokenizer")
+    train(config(3))
+    spoken = [
+        load_tokenizer(folder / "tokenizer")("A red square.").input_ids
+        for folder in (small_model, tmp_path / "out" / "model")
+    ]
+    assert spoken[0] == spoken[1]
 
 
 def changed(path: Path, key: str) -> None:
@@ -97,7 +109,7 @@ def test_other_weights_under_the_same_name_are_told(small_model: Path, tmp_path:
 def test_clips_without_captions_are_told_before_they_are_encoded(
     small_model: Path, footage: Path, tmp_path: Path, text: str
 ) -> None:
-    describe(footage, (*CAPTIONS[:3], ""))
+    write_clips(footage, described((*CAPTIONS[:3], "")))
     given = f"vae={vae_of(small_model)}" if text is toys.BASE else f"model={small_model}"
     config = on_footage(text, footage, tmp_path / "out", given)
     with pytest.raises(SettingsError, match=r"1 of 4 clips have no caption \(the first is c3\)"):

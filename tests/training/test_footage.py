@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,15 +157,17 @@ def test_mistakes_are_told(prepared: Path, video: Path, tmp_path: Path) -> None:
 def test_footage_can_be_trained_on(prepared: Path, tmp_path: Path) -> None:
     clips = [replace(clip, captions=(f"place {i % 2}",)) for i, clip in enumerate(read_clips(prepared))]
     write_clips(prepared, clips)
-    text = toys.MEMORY.split("data:")[0] + "runtime: {device: cpu, threads: 1}\n"
-    data = f"data={{folder: '{prepared}', width: 32, height: 32, num_frames: 5, keyframes_per_clip: 3}}"
-    overrides = (f"model={toys.CHECKPOINT}", "expert=low", "steps=2", "conditioning={max_memory: 3}", data)
-    train(toys.stage(text, tmp_path / "a", *overrides))
+    overrides = (f"model={toys.CHECKPOINT}", "expert=low", "steps=2", "conditioning={max_memory: 3}")
+
+    def config(output: Path) -> Any:
+        return toys.on_footage(toys.MEMORY, prepared, output, *overrides, data="keyframes_per_clip: 3")
+
+    train(config(tmp_path / "a"))
     (latents,) = prepared.glob("latents-*")
     assert sorted(path.stem for path in latents.iterdir()) == sorted([*(clip.id for clip in clips), "blank"])
     assert len(list(next(prepared.glob("text-*")).iterdir())) == 3  # two captions and the empty prompt
     before = {path: path.stat().st_mtime_ns for path in latents.iterdir()}
-    train(toys.stage(text, tmp_path / "b", *overrides))  # from the files, encoding nothing
+    train(config(tmp_path / "b"))  # from the files, encoding nothing
     assert {path: path.stat().st_mtime_ns for path in latents.iterdir()} == before
     assert toys.losses(tmp_path / "a") == toys.losses(tmp_path / "b")
     assert (tmp_path / "b" / "lora" / "backbone_low_noise.safetensors").is_file()

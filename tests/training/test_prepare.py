@@ -263,3 +263,16 @@ def test_damaged_settings_are_told(content: bytes, videos: list[Path], tmp_path:
     (tmp_path / "prepare.json").unlink()  # the remedy
     run(videos[:1], tmp_path)
     assert json.loads((tmp_path / "prepare.json").read_text())["width"] == 32
+
+
+def test_a_damaged_embedding_is_made_again(videos: list[Path], tmp_path: Path) -> None:
+    run(videos, tmp_path)
+    made = {path: path.read_bytes() for path in tmp_path.glob("embeddings-*/*.npy")}
+    assert len(made) == 4
+    first, second, third, _ = made
+    first.write_bytes(b"")
+    second.write_bytes(made[second][:-1])
+    third.write_bytes(b"no array")
+    run(videos, tmp_path)
+    again = {path: path.read_bytes() for path in made}
+    assert all(len(again[path]) == len(made[path]) for path in made)

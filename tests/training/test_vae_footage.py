@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import numpy as np
 import pytest
 import toys
 
-from storymem.media import write_video
-from storymem.training.footage import FootageClip, FootageSource, write_clips
+from storymem.training.footage import FootageClip, FootageSource
 from storymem.training.run import train
 from storymem.training.sections import DataSection
 from storymem.training.store import GroupStore
@@ -24,25 +22,20 @@ GROUPS = (2, 1, 3, 2, 1, 2)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six groups of plain clips, each of another grey."""
-    root = tmp_path_factory.mktemp("footage")
-    sizes = {"width": 32, "height": 32, "num_frames": 5, "fps": 8}
-    (root / "prepare.json").write_text(json.dumps(sizes))
-    (root / "clips").mkdir()
+    root = tmp_path_factory.mktemp("footage") / "prepared"
     clips = []
     for group, count in enumerate(GROUPS):
         for number in range(count):
-            name = f"clip-{group}-{number}"
             grey = -0.9 + 0.3 * group + 0.05 * number
-            write_video(root / "clips" / f"{name}.mp4", iter(np.full((5, 3, 32, 32), grey, dtype=np.float32)), 8)
-            clips.append(FootageClip(name, group, "a.mp4", 0, 4, None))
-    write_clips(root, clips)
+            clip = FootageClip(f"clip-{group}-{number}", group, "a.mp4", 0, 4, None)
+            clips.append((clip, np.full((5, 3, 32, 32), grey, dtype=np.float32)))
+    toys.write_footage(root, clips)
     return root
 
 
 def config(folder: Path, output: Path, *overrides: str) -> Any:
-    text = toys.VAE.split("data:")[0] + "runtime: {device: cpu, threads: 1}\n"
-    data = f"data={{folder: '{folder}', width: 32, height: 32, num_frames: 5, pool: 2}}"
-    return toys.stage(text, output, data, "steps=12", "checkpoint_every=5", *overrides)
+    given = ("steps=12", "checkpoint_every=5", *overrides)
+    return toys.on_footage(toys.VAE, folder, output, *given, data="pool: 2")
 
 
 def test_all_of_a_folder_is_trained_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

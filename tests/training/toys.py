@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 
 from storymem.errors import SettingsError
+from storymem.media import write_video
 from storymem.training.clips import Clip, register_source
 from storymem.training.config import Stage, parse_config
+from storymem.training.footage import FootageClip, write_clips
 from storymem.training.networks import build_transformer
 from storymem.training.sections import TransformerSection
 from storymem.training.subjects import Subjects
@@ -94,7 +97,7 @@ checkpoint_every: 2
 vae: {base_dim: 8, z_dim: 4, dim_mult: [1, 1, 1], temporal_downsample: [true, true], patch_size: 2}
 optimizer: {learning_rate: 2e-3}
 """
-    + DATA
+    + DATA.replace("keyframes_per_clip: 2, ", "")
 )
 
 BASE = (
@@ -124,6 +127,22 @@ optimizer: {learning_rate: 2e-3}
 """
     + DATA
 )
+
+
+def write_footage(folder: Path, clips: Iterable[tuple[FootageClip, np.ndarray]]) -> None:
+    """Clips as `storymem data prepare` leaves them, each with its frames ``[5, 3, 32, 32]``."""
+    (folder / "clips").mkdir(parents=True)
+    (folder / "prepare.json").write_text(json.dumps({"width": 32, "height": 32, "num_frames": 5, "fps": 8}))
+    every = list(clips)
+    for clip, frames in every:
+        write_video(folder / "clips" / f"{clip.id}.mp4", iter(frames), 8)
+    write_clips(folder, [clip for clip, _ in every])
+
+
+def on_footage(text: str, folder: Path, output: Path, *overrides: str, data: str) -> Stage:
+    """A configuration above, trained on a folder of such clips; `data` is what else is said of them."""
+    given = f"data={{folder: '{folder}', width: 32, height: 32, num_frames: 5, {data}}}"
+    return stage(text.split("data:", maxsplit=1)[0] + "runtime: {device: cpu, threads: 1}\n", output, given, *overrides)
 
 
 def stage(text: str, output: Path, *overrides: str) -> Any:

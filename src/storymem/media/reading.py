@@ -143,8 +143,8 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if not container.streams.video:
                 raise MediaError(f"{path}: there is no video in this file: use a video file.")
             stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise MediaError(f"{path}: the video is in a form that FFmpeg does not know: convert it to H.264.")
+            if stream.codec_context is None:  # PyAV's way to say that FFmpeg has no decoder for it
+                raise MediaError(f"{path}: the video's codec is not known here: write it again, with H.264 say.")
             yield container, stream
     except FileNotFoundError as error:
         raise MediaError(f"{path}: there is no such video: check the path.") from error

@@ -166,6 +166,8 @@ class BaseStage(_DenoisingStage):
     @model_validator(mode="after")
     def _nothing_is_frozen(self) -> BaseStage:
         _refuse_idle(self, "in the base stage, where all weights are trained", ("runtime.base_dtype",))
+        if self.transformer.experts == 1:
+            _refuse_idle(self, "with one expert", ("transformer.boundary_ratio",))
         return self
 
 

@@ -73,8 +73,15 @@ class FootageClip:
     captions: tuple[str, ...] = ()
 
 
-def read_settings(folder: Path) -> FootageSettings:
+_NO_FOOTAGE = "give a folder that `storymem data prepare` has made"
+
+
+def read_settings(folder: Path, *, remedy: str = _NO_FOOTAGE) -> FootageSettings:
     """How the clips of a folder were cut.
+
+    Args:
+        folder: of prepared footage.
+        remedy: what to do if it is none.
 
     Raises:
         SettingsError: it is no folder of prepared footage.
@@ -83,9 +90,7 @@ def read_settings(folder: Path) -> FootageSettings:
     try:
         return FootageSettings(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error}); give a folder that `storymem data prepare` has made."
-        ) from error
+        raise SettingsError(f"{path}: cannot be read ({error}): {remedy}.") from error
 
 
 def read_clips(folder: Path) -> list[FootageClip]:
@@ -98,9 +103,7 @@ def read_clips(folder: Path) -> list[FootageClip]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error}); give a folder that `storymem data prepare` has made."
-        ) from error
+        raise SettingsError(f"{path}: cannot be read ({error}): {_NO_FOOTAGE}.") from error
     clips = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -8,6 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from storymem.errors import MediaError, MissingExtraError, SettingsError
 from storymem.film.storage import hash_file, make_folder, remove_file, replace_file
 from storymem.media import from_uint8, probe_video, read_video, resize_frame, to_uint8, write_png, write_video
-from storymem.training.footage import FootageClip, FootageSettings
+from storymem.training.footage import FootageClip, FootageSettings, read_settings
 from storymem.training.listing import ClipList, FoundClips
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ def detect_shots(path: Path) -> list[tuple[int, int]]:
         # Short shots count: one that is overlooked would be a cut inside a clip.
         manager.add_detector(AdaptiveDetector(min_scene_len=_SHORTEST))
         manager.detect_scenes(video)
-    except AttributeError as error:  # PyAV's way to say that FFmpeg has no decoder for the stream
-        raise MediaError(f"{path}: the video's codec is not known here: write it again, with H.264 say.") from error
     except (VideoOpenFailure, FFmpegError, OSError, ValueError) as error:  # ValueError: names in it are no UTF-8
         raise MediaError(f"{path}: the video cannot be read ({error}): write it again.") from error
     finally:
@@ -280,14 +279,8 @@ def _check_settings(folder: Path, settings: FootageSettings) -> None:
     if not path.is_file():
         replace_file(path, json.dumps(asdict(settings), indent=2).encode())
         return
-    try:
-        found = FootageSettings(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error}): remove it if the clips there were made with the settings of this "
-            "command, else use another folder."
-        ) from error
-    if found != settings:
+    remedy = "remove it if the clips there were made with the settings of this command, else use another folder"
+    if read_settings(folder, remedy=remedy) != settings:
         raise SettingsError(
             f"{folder}: was prepared with other settings (see prepare.json): use those, or another folder."
         )
@@ -394,9 +387,8 @@ def _write_embedding(folder: Path, clip_id: str, encoder: FrameEncoder, frames: 
 
 
 def _read_embedding(folder: Path, clip_id: str, encoder: FrameEncoder) -> Any:
-    """A clip's embedding; made again from the clip if it was made with another encoder."""
-    path = _embedding_path(folder, clip_id, encoder)
-    if path.is_file():
-        return np.load(path, allow_pickle=False)
+    """A clip's embedding; made again from the clip if it is damaged, or was made with another encoder."""
+    with suppress(OSError, ValueError, EOFError):
+        return np.load(_embedding_path(folder, clip_id, encoder), allow_pickle=False)
     frames = np.stack([from_uint8(picture) for picture in read_video(_clip_paths(folder, clip_id)[0])])
     return _write_embedding(folder, clip_id, encoder, frames)

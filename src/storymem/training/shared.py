@@ -124,9 +124,17 @@ def latent_folder(stage: BaseStage | MemoryStage, digest: str) -> str:
 
 
 def make_loader(
-    stage: BaseStage | MemoryStage, source: ClipSource, codec: LatentCodec, device: torch.device
+    stage: BaseStage | MemoryStage, source: ClipSource, codec: LatentCodec, device: torch.device, digest: str
 ) -> SourceLoader | CachedLoader:
-    """What encodes the clips of a source: footage to files, once; a world to memory, as the window moves."""
+    """What encodes the clips of a source: footage to files, once; a world to memory, as the window moves.
+
+    Args:
+        stage: the configuration.
+        source: of clips.
+        codec: with the VAE.
+        device: where latents are used.
+        digest: of the VAE, see `vae_digest`.
+    """
     data = stage.data
     loader = SourceLoader(
         source,
@@ -141,9 +149,7 @@ def make_loader(
     )
     if data.folder is None:
         return loader
-    return CachedLoader(
-        loader, cast("FootageSource", source), data.folder / latent_folder(stage, vae_digest(codec.vae))
-    )
+    return CachedLoader(loader, cast("FootageSource", source), data.folder / latent_folder(stage, digest))
 
 
 def check_size(geometry: Geometry, patch_size: Sequence[int]) -> None:
@@ -204,12 +210,13 @@ class DenoisingRun:
         if isinstance(stage, BaseStage):
             check_size(self.geometry, stage.transformer.patch_size)
         # What a checkpoint of this run says of it beside its settings.
+        digest = vae_digest(self.vae)
         self.notes: dict[str, Any] = {
             "settings": settings_of(stage),
             "clips": self.source.identity,
-            "VAE": vae_digest(self.vae),
+            "VAE": digest,
         }
-        loader = make_loader(stage, self.source, self.codec, accelerator.device)
+        loader = make_loader(stage, self.source, self.codec, accelerator.device, digest)
         if isinstance(loader, CachedLoader):
             for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
                 loader.load(index)

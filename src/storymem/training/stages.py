@@ -178,15 +178,17 @@ class _BaseRun(DenoisingRun):
         self.trained: dict[str, Any] = {}
 
     def _tokenizer(self) -> Any:
-        """That of the weights a run begins with; else learned from captions, once: they may change between sittings."""
+        """That of the weights a run begins with, else learned from captions; kept, for both may change or go."""
         stage = self.stage
-        if stage.start is not None:
-            return load_components(stage.start, only=["tokenizer"]).tokenizer
         root = stage.output / "checkpoints"
         kept = root / "tokenizer"
         if kept.is_dir() and latest_checkpoint(root, self.tasks[0]) is not None:
             return load_tokenizer(kept)
-        tokenizer = build_tokenizer(self.source.captions(stage.text_encoder.captions), stage.text_encoder)
+        tokenizer: Any
+        if stage.start is not None:
+            tokenizer = load_components(stage.start, only=["tokenizer"]).tokenizer
+        else:
+            tokenizer = build_tokenizer(self.source.captions(stage.text_encoder.captions), stage.text_encoder)
         if self.accelerator.is_main_process:
             with replacing_folder(kept) as temporary:
                 tokenizer.save_pretrained(temporary)
