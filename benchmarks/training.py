@@ -28,10 +28,10 @@ import torch
 from storymem.errors import StoryMemError
 from storymem.training.clips import Clip, register_source
 from storymem.training.config import parse_config
+from storymem.training.network_sections import TextEncoderSection, VaeSection
 from storymem.training.networks import build_text_encoder, build_transformer, build_vae
 from storymem.training.output import save_vae
 from storymem.training.run import train
-from storymem.training.sections import TextEncoderSection, VaeSection
 from storymem.training.text import build_tokenizer
 
 CONFIG = """

@@ -10,9 +10,9 @@ import toys
 
 from storymem.errors import SettingsError
 from storymem.training.finer_tokens import refine_tokens
+from storymem.training.network_sections import TransformerSection
 from storymem.training.networks import build_transformer
 from storymem.training.run import train
-from storymem.training.sections import TransformerSection
 from storymem.training.sparse import patchify
 
 SIZES = {"num_layers": 1, "num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 32, "freq_dim": 16}

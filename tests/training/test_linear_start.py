@@ -14,9 +14,9 @@ from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.training.linear_start import start_linear
+from storymem.training.network_sections import VaeSection
 from storymem.training.networks import build_vae
 from storymem.training.run import train
-from storymem.training.sections import VaeSection
 from storymem.training.stills import quicken_stills
 from storymem.training.vae import Autoencoder, VaeTask
 

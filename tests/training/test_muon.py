@@ -11,9 +11,9 @@ from test_resume import Stopped, same_files, stop_at
 
 from storymem.errors import SettingsError
 from storymem.training.muon import MuonWithAdamW, muon_groups, orthogonal
+from storymem.training.network_sections import TextEncoderSection, TransformerSection
 from storymem.training.networks import build_text_encoder, build_transformer
 from storymem.training.run import train
-from storymem.training.sections import TextEncoderSection, TransformerSection
 from storymem.training.text import build_tokenizer
 
 

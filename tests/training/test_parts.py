@@ -17,8 +17,9 @@ from storymem.training.augment import augment, blur, jpeg, move
 from storymem.training.ema import Ema
 from storymem.training.encode import SourceLoader
 from storymem.training.loop import learning_rate
+from storymem.training.network_sections import TextEncoderSection, VaeSection
 from storymem.training.networks import build_vae
-from storymem.training.sections import AugmentSection, DataSection, OptimizerSection, TextEncoderSection, VaeSection
+from storymem.training.sections import AugmentSection, DataSection, OptimizerSection
 from storymem.training.store import ClipStore
 from storymem.training.subjects import latent_coverage
 from storymem.training.text import PromptCache, build_tokenizer, embed_tokens, tokenize

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from storymem.errors import SettingsError
+from storymem.training.network_sections import TransformerSection
 from storymem.training.networks import Denoiser, build_transformer
 from storymem.training.recognition import Recogniser, recognition_loss, recognition_share
 from storymem.training.run import train
-from storymem.training.sections import TransformerSection
 from storymem.training.sparse import choose_tokens, take
 from storymem.training.subjects import SubjectBatch, stack_subjects
 

@@ -147,9 +147,9 @@ def test_the_lora_of_the_reference_checkpoint_reads_back(tmp_path: Path) -> None
 
 def test_the_adapter_in_training_computes_what_is_saved(tmp_path: Path) -> None:
     """What the optimizer saw and what `load_lora` gives back are the same function."""
+    from storymem.training.network_sections import LoraSection
     from storymem.training.networks import add_lora
     from storymem.training.output import lora_tensors, save_lora
-    from storymem.training.sections import LoraSection
 
     config = LoraSection(rank=4, alpha=3.0, dropout=0.0)
     components = load_components(toys.CHECKPOINT, dtype=torch.float32, only=["transformer"])

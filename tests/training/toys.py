@@ -15,8 +15,8 @@ from storymem.media import write_video
 from storymem.training.clips import Clip, register_source
 from storymem.training.config import Stage, parse_config
 from storymem.training.footage import FootageClip, write_clips
+from storymem.training.network_sections import TransformerSection
 from storymem.training.networks import build_transformer
-from storymem.training.sections import TransformerSection
 from storymem.training.subjects import Subjects
 
 CHECKPOINT = Path(__file__).parents[1] / "data" / "reference_cases" / "checkpoint"
@@ -87,8 +87,7 @@ data: {world: squares, width: 32, height: 32, num_frames: 5, pool: 6, keyframes_
 runtime: {device: cpu, threads: 1}
 """
 
-VAE = (
-    """
+VAE = """
 stage: vae
 steps: 4
 batch_size: 2
@@ -96,9 +95,7 @@ log_every: 1
 checkpoint_every: 2
 vae: {base_dim: 8, z_dim: 4, dim_mult: [1, 1, 1], temporal_downsample: [true, true], patch_size: 2}
 optimizer: {learning_rate: 2e-3}
-"""
-    + DATA.replace("keyframes_per_clip: 2, ", "")
-)
+""" + DATA.replace("keyframes_per_clip: 2, ", "")
 
 BASE = (
     """

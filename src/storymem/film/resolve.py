@@ -99,10 +99,14 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         if entry is not None:
             entries.append(entry)
     folder = locate(main)
+    found = [LoraChoice(locate(name), weight) for name, weight in loras]
     # A folder that is not in the catalogue may say itself what it was made for.
     sampling: dict[str, Any] = read_sampling(folder) if main not in CATALOG else {}
     for entry in entries:
         sampling.update(entry.sampling)
+    for (name, _), choice in zip(loras, found, strict=True):
+        if name not in CATALOG and choice.path.is_dir():
+            sampling.update(read_sampling(choice.path))
     files = {
         name: Path(path)
         for name, path in (("transformer", request.transformer), ("transformer_2", request.transformer_2))
@@ -111,7 +115,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
     model = ModelChoice(
         name=_shown(request.model),
         folder=folder,
-        loras=tuple(LoraChoice(locate(name), weight) for name, weight in loras),
+        loras=tuple(found),
         files=files,
     )
     return ResolvedModel(

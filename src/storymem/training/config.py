@@ -8,13 +8,14 @@ from typing import Any, Literal
 from pydantic import ValidationError, model_validator
 
 from storymem.errors import SettingsError
+from storymem.training.network_sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
 from storymem.training.sections import (
     BaseConditioningSection,
     ConditioningSection,
     DataSection,
+    DistilSection,
     EmaSection,
     FlowLossSection,
-    LoraSection,
     NoiseSection,
     NotNegative,
     OptimizerSection,
@@ -22,11 +23,8 @@ from storymem.training.sections import (
     RuntimeSection,
     SampleSection,
     Section,
-    TextEncoderSection,
     TokensSection,
-    TransformerSection,
     VaeLossSection,
-    VaeSection,
     ValidationSection,
 )
 
@@ -181,6 +179,19 @@ class MemoryStage(_DenoisingStage):
     """What is trained."""
     lora: LoraSection = LoraSection()
     conditioning: ConditioningSection = ConditioningSection()
+    distil: DistilSection | None = None
+    """Learn from the model itself under guidance, instead of from the clips; left out, from the clips."""
+
+    @model_validator(mode="after")
+    def _guided(self) -> MemoryStage:
+        if self.distil is None:
+            return self
+        if self.conditioning.drop_prompt:
+            raise ValueError("distil makes guidance by the prompt needless: set conditioning.drop_prompt to 0")
+        if self.distil.memory_guidance_scale > 1 and not self.conditioning.max_memory:
+            raise ValueError("distil.memory_guidance_scale needs memory: raise conditioning.max_memory")
+        _refuse_idle(self, "with distil, after which one pass is enough", ("sample.guidance_scale",))
+        return self
 
     @model_validator(mode="after")
     def _what_is_trained(self) -> MemoryStage:

@@ -27,7 +27,7 @@ from storymem.training.plan import BatchPlan, SamplePlan, plan_batch, plan_memor
 from storymem.training.recognition import recognition_loss, recognition_share
 from storymem.training.sections import ALL_TOKENS, TokensSection
 from storymem.training.seeding import chances, seed_of
-from storymem.training.sparse import TokenChoice, choose_tokens, patchify, token_loss
+from storymem.training.sparse import TokenChoice, choose_tokens, patchify, take, token_loss
 from storymem.training.store import ClipStore, TrainingBatch
 from storymem.training.text import tokenize
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from storymem.training.config import BaseStage, MemoryStage
+    from storymem.training.guidance import GuidedTeacher
     from storymem.training.log import RunLog
     from storymem.training.networks import Denoiser
     from storymem.training.subjects import SubjectBatch
@@ -179,6 +180,7 @@ class DenoisingTask:
         accelerator: of the run.
         prompts: embeddings of a frozen text encoder; or None, and the denoiser's own is trained.
         tokenizer: of the text encoder that is trained along.
+        teacher: says what is wanted; None: the clips do.
         draw_sheet: makes a sample sheet with the current weights.
         ahead: put the next batch together while one is computed; None does so on accelerators.
     """
@@ -196,6 +198,7 @@ class DenoisingTask:
         draw_sheet: Callable[[], Any],
         prompts: PromptCache | None = None,
         tokenizer: Any = None,
+        teacher: GuidedTeacher | None = None,
         ahead: bool | None = None,
     ) -> None:
         assert (prompts is None) != (tokenizer is None)
@@ -208,6 +211,7 @@ class DenoisingTask:
         self.accelerator = accelerator
         self._prompts = prompts
         self._tokenizer = tokenizer
+        self._teacher = teacher
         self._draw_sheet = draw_sheet
         # While an accelerator computes, the processor puts the next batch together; a processor has nothing to spare.
         ahead = accelerator.device.type != "cpu" if ahead is None else ahead
@@ -275,15 +279,20 @@ class DenoisingTask:
         text, mask = self._text(batch.prompts)
         target, level, positions = velocity_target(clean, noise), t * NUM_TRAIN_TIMESTEPS, conditions[0].positions
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
-        patch, choice = self.module.transformer.config.patch_size, None
-        if tokens.all:
+        patch = self.module.transformer.config.patch_size
+        choice = None if tokens.all else self._choose(batch, tokens, patch)
+        wanted = target[:, :, num_memory:]
+        if self._teacher is not None:
+            kept = None if choice is None else (choice.kept, choice.clip.kept)
+            wanted = self._teacher.velocity(module, states, level, text, positions, num_memory, kept)
+        elif choice is not None:
+            wanted = take(patchify(wanted, patch), choice.clip.kept)
+        if choice is None:
             velocity, said = module(states, level, text, mask, positions)
-            flow = video_loss(velocity, target, num_memory, self._weight(batch))
+            flow = video_loss(velocity[:, :, num_memory:], wanted, 0, self._weight(batch))
         else:
-            choice = self._choose(batch, tokens, patch)
             velocity, said = module(states, level, text, mask, positions, choice.kept)
-            own, wanted = velocity[:, choice.memory_tokens :], target[:, :, num_memory:]
-            flow = token_loss(own, wanted, choice.clip, patch, self._weight(batch))
+            flow = token_loss(velocity[:, choice.memory_tokens :], wanted, choice.clip, patch, self._weight(batch))
         return Errors(flow) if said is None else self._recognition(flow, said, batch, choice)
 
     def _choose(self, batch: TrainingBatch, tokens: TokensSection, patch: Sequence[int]) -> _Choice:

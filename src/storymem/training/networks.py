@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
+    from storymem.training.network_sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
     from storymem.training.recognition import Recogniser
-    from storymem.training.sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
 
 __all__ = [
     "ADAPTER",

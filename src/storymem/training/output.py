@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-    from storymem.training.sections import LoraSection
+    from storymem.training.network_sections import LoraSection
 
 __all__ = ["lora_tensors", "original_module", "replacing_folder", "save_lora", "save_model", "save_vae"]
 
@@ -81,7 +81,12 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         remove_folder(old)
 
 
-def save_lora(folder: Path, parts: Mapping[str, Mapping[str, torch.Tensor]], config: LoraSection) -> None:
+def save_lora(
+    folder: Path,
+    parts: Mapping[str, Mapping[str, torch.Tensor]],
+    config: LoraSection,
+    sampling: Mapping[str, Any] | None = None,
+) -> None:
     """Write LoRAs as the method's: ``backbone_{high,low}_noise.safetensors``; of one expert ``backbone.safetensors``.
 
     PEFT's ``adapter_config.json`` beside them tells rank, alpha and rsLoRA; `storymem.models.lora.load_lora` reads it.
@@ -91,6 +96,7 @@ def save_lora(folder: Path, parts: Mapping[str, Mapping[str, torch.Tensor]], con
             apart with the same rank, alpha and scaling.
         parts: ``high``, ``low`` or ``model`` → tensors from `lora_tensors`.
         config: rank, alpha and scaling.
+        sampling: fields of `SamplingConfig` that go with it, which `resolve_model` lays over the model's.
     """
     names = {"high": "backbone_high_noise", "low": "backbone_low_noise", "model": "backbone"}
     note = {
@@ -108,6 +114,8 @@ def save_lora(folder: Path, parts: Mapping[str, Mapping[str, torch.Tensor]], con
             save_file(dict(tensors), temporary / f"{names[part]}.safetensors", {"format": "pt"})
         text = json.dumps(note, indent=2).encode()
         write_file(temporary / _ADAPTER_CONFIG, text)
+        if sampling is not None:
+            write_file(temporary / SAMPLING_FILE, sampling_json(sampling))
         if other is not None:
             _take_along(folder, temporary, f"{names[other]}.safetensors", text)
 

@@ -29,9 +29,14 @@ def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str,
         "num_frames": geometry.num_frames,
         "num_inference_steps": stage.sample.num_inference_steps,
         "shift": stage.noise.shift,
-        "guidance_scale": stage.sample.guidance_scale,
+        "guidance_scale": stage.sample.guidance_scale if _guided(stage) else 1.0,
         "memory_stride": stage.conditioning.memory_stride,
     }
+
+
+def _guided(stage: BaseStage | MemoryStage) -> bool:
+    """Whether the model needs guidance: not if it has it in its weights."""
+    return getattr(stage, "distil", None) is None
 
 
 def draw_sheet(

@@ -80,7 +80,7 @@ def take(tokens: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 
 def token_loss(
     velocity: torch.Tensor,
-    target: torch.Tensor,
+    wanted: torch.Tensor,
     choice: TokenChoice,
     patch: Sequence[int],
     weight: torch.Tensor | None = None,
@@ -89,12 +89,11 @@ def token_loss(
 
     Args:
         velocity: what the transformer said of the clip's tokens that were taken, ``[B, K, p_t * p_h * p_w * z]``.
-        target: what it should have said, of all of the clip: ``[B, z, F_lat, h, w]``.
+        wanted: what it should have said of them.
         choice: which were taken.
         patch: ``(p_t, p_h, p_w)``.
         weight: of each latent pixel, ``[B, F_lat, h, w]``, as in `video_loss`.
     """
-    wanted = take(patchify(target, patch), choice.kept)
     squares = (velocity.float() - wanted.float()).square()
     pixels = squares.view(*squares.shape[:2], math.prod(patch), -1).mean(dim=3)  # [B, K, p]
     if weight is None:  # the weights of what was taken of a group add up to the group's number

@@ -14,6 +14,7 @@ from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import DenoisingTask
 from storymem.training.encode import weights_digest
+from storymem.training.guidance import GuidedTeacher
 from storymem.training.linear_start import start_linear
 from storymem.training.loop import TrainedTask, train_task
 from storymem.training.networks import (
@@ -289,7 +290,8 @@ class _MemoryRun(DenoisingRun):
 
             assert isinstance(self.source, FootageSource)
             if accelerator.is_main_process:
-                self.prompts.fill(["", *self.source.all_captions()])
+                negative = [] if stage.distil is None else [stage.distil.negative_prompt]
+                self.prompts.fill(["", *negative, *self.source.all_captions()])
             accelerator.wait_for_everyone()
             self.prompts.release()
             text_encoder.to("cpu")
@@ -324,6 +326,9 @@ class _MemoryRun(DenoisingRun):
             self.spans[name],
             self.accelerator,
             prompts=self.prompts,
+            teacher=None
+            if stage.distil is None
+            else GuidedTeacher(stage.distil, self.prompts, denoiser, apart=stage.train == "full"),
             draw_sheet=lambda: self._sheet(denoiser),
         )
 
@@ -344,7 +349,8 @@ class _MemoryRun(DenoisingRun):
         """Write the LoRA, or the model."""
         stage = self.stage
         if stage.train == "lora":
-            save_lora(stage.output / "lora", self.trained, stage.lora)
+            sampling = None if stage.distil is None else {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
+            save_lora(stage.output / "lora", self.trained, stage.lora, sampling)
             return stage.output / "lora"
         experts = dict(self.trained)
         missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()

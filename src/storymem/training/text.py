@@ -16,7 +16,7 @@ from storymem.training.encode import weights_digest
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-    from storymem.training.sections import TextEncoderSection
+    from storymem.training.network_sections import TextEncoderSection
 
 __all__ = ["PromptCache", "build_tokenizer", "embed_tokens", "tokenize"]
 
