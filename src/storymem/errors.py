@@ -39,6 +39,7 @@ __all__ = [
     "SettingsError",
     "StorageError",
     "StoryMemError",
+    "is_of_the_place",
 ]
 
 
@@ -144,6 +145,11 @@ _OF_THE_PLACE = frozenset(
 )
 
 
+def is_of_the_place(error: OSError) -> bool:
+    """Whether the system refused a place as such (rights, a name too long), and not for want of space or a bad disk."""
+    return error.errno in _OF_THE_PLACE
+
+
 class StorageError(StoryMemError):
     """The operating system refused a write: the disk is full or failed, or the place is no place to write to.
 
@@ -156,7 +162,7 @@ class StorageError(StoryMemError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         remedy = "free space or mend the disk, then run the same command again to go on."
-        if error.errno in _OF_THE_PLACE:
+        if is_of_the_place(error):
             self.exit_code = InputError.exit_code
             remedy = "choose another place or mend its rights, then run the command again."
         super().__init__(

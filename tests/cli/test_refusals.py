@@ -105,6 +105,8 @@ def test_an_export_elsewhere_writes_over_nothing_of_others(
     assert "was not written by an export of this film" in storymem("export", other, "--to", mine, code=2)
     assert sorted((mine / "clips").iterdir()) == clips
     assert "is the folder of another film" in storymem("export", film, "--to", other, code=2)
+    storymem("export", film, "--to", film, "--what", "sheet")  # its own
+    assert (film / "contact_sheet.png").is_file()
 
 
 def test_a_damaged_master_is_made_again_and_not_written_again(

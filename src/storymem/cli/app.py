@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from storymem.cli import bench, data, doctor, film, memory, models, script, train, world
-from storymem.errors import InputError, StoryMemError
+from storymem.errors import InputError, StoryMemError, is_of_the_place
 
 __all__ = ["app", "run"]
 
@@ -112,11 +112,11 @@ def _check_arguments() -> None:
 
 def _of_the_system(error: OSError) -> StoryMemError:
     """What the system refused where no command expected it: a folder that may not be looked into, say."""
-    if error.filename is None:
-        return StoryMemError(f"The system refused: {error.strerror or error}.")
-    return InputError(
-        f"{os.fsdecode(error.filename)}: cannot be used ({error.strerror}): choose another place or mend its rights."
-    )
+    if error.filename is not None and is_of_the_place(error):
+        return InputError(
+            f"{error.filename}: cannot be used ({error.strerror}): choose another place or mend its rights."
+        )
+    return StoryMemError(str(error))
 
 
 def run() -> None:

@@ -307,9 +307,10 @@ def export(
     from storymem.cli.show import showing
     from storymem.film.project import Film
 
+    # Written elsewhere, the film is only looked at, and may lie on a disk that cannot be written to.
+    elsewhere = to is not None and to.resolve() != folder.resolve()
     with (
-        # Written elsewhere, the film is only looked at, and may lie on a disk that cannot be written to.
-        Film.work(folder) if to is None else nullcontext(Film.open(folder)) as film,
+        nullcontext(Film.open(folder)) if elsewhere else Film.work(folder) as film,
         showing(as_json=as_json) as show,
         _stopping_cleanly(show, "run the same command again"),
     ):

@@ -6,7 +6,7 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -170,7 +170,7 @@ def _length(story: Story) -> tuple[int, int]:
     return story.defaults.num_frames or own.num_frames, story.defaults.fps or own.fps
 
 
-def _summary(story: Story) -> dict[str, object]:
+def _summary(story: Story) -> dict[str, Any]:
     """What the story is, with every number that the script, its model or the defaults give."""
     usual, fps = _length(story)
     shots = [
@@ -209,16 +209,15 @@ def _friendly(file: Path, story: Story) -> str:
             pictures = len(character.references)
             members.append(character.name + (f" ({_count(pictures, 'picture')})" if pictures else ""))
         lines.append(f"  cast: {', '.join(members)}")
-    usual, fps = _length(story)
+    seconds = {shot["id"]: shot["seconds"] for shot in summary["shots"]}
     width = max(len(shot.id) for shot in story.shots)
     for scene in story.scenes:
         lines.append(f"  scene {scene.number}" + (f": {scene.title}" if scene.title else ""))
         for shot in scene.shots:
             start = "cut      " if shot.cut else "continues"
-            seconds = (shot.num_frames or usual) / fps
             prompt = " ".join(shot.prompt.split())
             prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
-            lines.append(f"    {shot.id:{width}}  {start}  {seconds:4.1f} s  {prompt}")
+            lines.append(f"    {shot.id:{width}}  {start}  {seconds[shot.id]:4.1f} s  {prompt}")
     return "\n".join(lines)
 
 
