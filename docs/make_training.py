@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from storymem.training.config import BaseStage, MemoryStage, VaeStage
+from storymem.training.config import BaseStage, MemoryStage, VaeStage, section_in
 
 TARGET = Path(__file__).with_name("training.md")
 START, END = "<!-- settings: written by docs/make_training.py -->", "<!-- end of settings -->"
@@ -46,8 +46,10 @@ def rows(model: type[BaseModel], prefix: str, skip: frozenset[str] = frozenset()
         if name in skip:
             continue
         annotation: Any = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            inner.append((f"{prefix}{name}.", annotation))
+        section = section_in(annotation)
+        if section is not None:
+            inner.append((f"{prefix}{name}.", section))
+        if section is annotation:
             continue
         text = (field.description or "").replace("\n", " ") + choices_of(annotation)
         yield f"| `{prefix}{name}` | {default_of(field.get_default(call_default_factory=True))} | {text} |"

@@ -1,6 +1,7 @@
-"""Put a trained Storyland model into the package, as `storymem generate` takes it when no other is named.
+"""Put a trained Storyland model, or a LoRA on it, into the package, where `storymem generate` finds it by name.
 
-    python tools/package_storyland.py runs/storyland/clips/model
+    python tools/package_storyland.py runs/storyland/clips/model           # storyland
+    python tools/package_storyland.py --lora runs/storyland/fast/lora      # storyland-fast, a LoRA on it
 
 Weights are rounded to bfloat16; what a folder says of the machine it was written on is left out. Measure the result by
 `python benchmarks/storyland.py` before it is committed: every version stays in the repository's history.
@@ -14,17 +15,19 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
+from storymem.film.storage import write_file
 from storymem.models.checkpoints import load_components
-from storymem.training.output import save_model
+from storymem.training.output import replacing_folder, save_model
 
-TARGET = Path(__file__).parents[1] / "src" / "storymem" / "models" / "packaged" / "storyland"
+PACKAGED = Path(__file__).parents[1] / "src" / "storymem" / "models" / "packaged"
 LIMIT = 40e6
-"""Bytes that the folder may have."""
+"""Bytes that a folder may have."""
 
 
-def main(source: Path, target: Path = TARGET) -> int:
-    """Write the folder; its size in bytes.
+def package_model(source: Path, target: Path = PACKAGED / "storyland") -> int:
+    """Write the model's folder; its size in bytes.
 
     Raises:
         SystemExit: it is too large.
@@ -45,6 +48,24 @@ def main(source: Path, target: Path = TARGET) -> int:
         data = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(data, dict) and data.pop("_name_or_path", None) is not None:
             path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    return _checked(target)
+
+
+def package_lora(source: Path, target: Path = PACKAGED / "storyland-fast") -> int:
+    """Write the LoRA's folder; its size in bytes. How it is sampled stands in the catalogue.
+
+    Raises:
+        SystemExit: it is too large.
+    """
+    tensors = load_file(source / "backbone.safetensors")
+    with replacing_folder(target) as folder:
+        rounded = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+        save_file(rounded, folder / "backbone.safetensors", {"format": "pt"})
+        write_file(folder / "adapter_config.json", (source / "adapter_config.json").read_bytes())
+    return _checked(target)
+
+
+def _checked(target: Path) -> int:
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     if size > LIMIT:
         sys.exit(f"{target} has {size / 1e6:.1f} MB; at most {LIMIT / 1e6:.0f} may be shipped.")
@@ -53,5 +74,7 @@ def main(source: Path, target: Path = TARGET) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a diffusers folder, such as OUTPUT/model of a training run")
-    print(f"{main(parser.parse_args().model) / 1e6:.1f} MB in {TARGET}")
+    parser.add_argument("source", type=Path, help="OUTPUT/model, a diffusers folder, or OUTPUT/lora, of a training run")
+    parser.add_argument("--lora", action="store_true", help="it is a LoRA")
+    args = parser.parse_args()
+    print(f"{(package_lora if args.lora else package_model)(args.source) / 1e6:.1f} MB in {PACKAGED}")

@@ -36,6 +36,12 @@ def test_what_the_small_model_was_made_for_is_told_first(tmp_path: Path) -> None
     assert [sentence.split(":")[0] for sentence in _said(tmp_path)] == ["storyland"]
 
 
+def test_a_lora_of_the_catalogue_is_told_of_in_place_of_its_base(tmp_path: Path) -> None:
+    assert _said(tmp_path, model="storyland-fast") == ["storyland-fast: " + CATALOG["storyland-fast"].note]
+    strange = _said(tmp_path, model="storyland-fast", length="id: x}\n      - {prompt: The quokka waves.")
+    assert any("quokka" in sentence for sentence in strange)
+
+
 @pytest.mark.parametrize("where", [{"length": "duration: 5"}, {"defaults": "defaults: {duration: 5}"}])
 def test_shots_longer_than_the_model_was_made_for_are_told_of(tmp_path: Path, where: dict[str, str]) -> None:
     (sentence,) = [sentence for sentence in _said(tmp_path, **where) if "made for shots" in sentence]

@@ -9,15 +9,16 @@ import torch
 
 from storymem.models.catalog import entry, sampling_for
 from storymem.models.checkpoints import load_components
+from storymem.models.lora import apply_lora, load_lora
 from storymem.models.store import locate
 from storymem.pipeline import StoryMemPipeline
+from storymem.settings import SamplingConfig
 from storymem.worlds.storyland import render, sample_shot
 from storymem.worlds.storyland.reader import load_reader
 
 
-def test_it_is_small_and_tells_nothing_of_where_it_was_made() -> None:
-    folder = locate("storyland")
-    files = [path for path in folder.rglob("*") if path.is_file()]
+def test_they_are_small_and_tell_nothing_of_where_they_were_made() -> None:
+    files = [path for name in ("storyland", "storyland-fast") for path in locate(name).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 40e6
     assert {path.suffix for path in files} <= {".json", ".safetensors"}
     here = str(Path.home())
@@ -74,3 +75,29 @@ def test_memory_gives_the_hero_its_colours(pipe: StoryMemPipeline) -> None:
         middle = frames[:, :, 16:56, 36:76].mean(dim=(0, 2, 3))
         redness[colour] = float(middle[0] - middle[2])
     assert redness["red"] > redness["blue"] + 0.2, redness
+
+
+def test_the_fast_one_says_in_one_call_what_the_model_says_in_three(pipe: StoryMemPipeline) -> None:
+    """From the same noise: nearer to what guidance makes than the model is without guidance."""
+    spec = next(
+        spec for spec in (sample_shot(seed, two_heroes=0.0) for seed in range(3000)) if spec.shot_type == "medium"
+    )
+    keyframe = render([spec], 1)[0][:, 0]
+    guided = sampling_for(entry("storyland"))
+    fast = sampling_for(entry("storyland"), entry("storyland-fast"))
+    assert (fast.guidance_scale, fast.memory_guidance_scale) == (1.0, 1.0)
+    quick = StoryMemPipeline.from_components(load_components(locate("storyland")))
+    quick.set_progress_bar_config(disable=True)
+    lora = load_lora(locate("storyland-fast")).high
+    assert lora is not None
+    apply_lora(quick.transformer, lora, name="fast")
+
+    def made(pipe: StoryMemPipeline, sampling: SamplingConfig, prompt: str) -> torch.Tensor:
+        noise = torch.Generator().manual_seed(1)
+        return pipe(prompt, memory=[keyframe], sampling=sampling, generator=noise, output_type="raw").frames
+
+    for prompt in ("The hero waves in the meadow at noon. Medium shot.", "The hero reads in the library. Close-up."):
+        wanted = made(pipe, guided, prompt)
+        off = {name: (made(*how, prompt) - wanted).square().mean() for name, how in
+               {"fast": (quick, fast), "unguided": (pipe, fast)}.items()}  # fmt: skip
+        assert off["fast"] < 0.6 * off["unguided"], off

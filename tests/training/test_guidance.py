@@ -95,6 +95,7 @@ def test_a_lora_says_how_it_is_sampled(small_model: Path, tmp_path: Path) -> Non
     ("overrides", "message"),
     [
         (("distil={}",), "there is no guidance to learn"),
+        (("distil={guidence: 3}",), "known are guidance_scale, memory_guidance_scale, negative_prompt"),
         ((GUIDED,), "set conditioning.drop_prompt to 0"),
         ((GUIDED, "conditioning={max_memory: 0, drop_prompt: 0}"), "needs memory"),
         ((GUIDED, ALONE, "sample.guidance_scale=2"), "sample.guidance_scale does nothing with distil"),
@@ -103,3 +104,9 @@ def test_a_lora_says_how_it_is_sampled(small_model: Path, tmp_path: Path) -> Non
 def test_what_cannot_be_learned_is_refused(tmp_path: Path, overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         toys.stage(toys.MEMORY, tmp_path, "model=base", *overrides)
+
+
+def test_both_experts_learn_theirs(tmp_path: Path) -> None:
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", GUIDED, ALONE, "steps=1", "batch_size=2"))
+    names = {path.name for path in (tmp_path / "lora").iterdir()}
+    assert names >= {"backbone_high_noise.safetensors", "backbone_low_noise.safetensors", "sampling.json"}

@@ -27,7 +27,9 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     name, said = resolved.model.name, []
     if resolved.note:
         said.append(f"{name}: {resolved.note}")
-    if name == "storyland" and (strange := strange_words(shot.prompt for shot in story.shots)):
+    entry = CATALOG.get(resolved.request.model)
+    of_storyland = entry is not None and "storyland" in (entry.name, entry.base)
+    if of_storyland and (strange := strange_words(shot.prompt for shot in story.shots)):
         said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.

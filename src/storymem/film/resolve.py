@@ -118,13 +118,15 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         loras=tuple(found),
         files=files,
     )
+    # What is said of a base alone is not true of it with a LoRA.
+    spoken = [entry for entry in entries if entry.kind == "lora"] if loras else entries[:1]
     return ResolvedModel(
         model=model,
         first=_first(request.first_shot_model),
         sampling=sampling,
         negative_prompt=next((entry.negative_prompt for entry in entries if entry.negative_prompt), ""),
         continue_with="mm2v" if any("mm2v" in entry.name for entry in entries) else "mi2v",
-        note=entries[0].note if entries and not loras else "",
+        note=" ".join(entry.note for entry in spoken if entry.note),
         request=request,
     )
 

@@ -117,6 +117,16 @@ _ENTRIES = (
         note="It knows the animals and places of Storyland and nothing else: see docs/storyland.md for what to ask it.",
     ),
     ModelEntry(
+        name="storyland-fast",
+        title="the same for drafts: its guidance in a LoRA (rank 32), one call a step in place of three",
+        kind="lora",
+        licence="Apache-2.0",
+        parameters={"transformer": 1.278e-3},
+        sampling=MappingProxyType({"guidance_scale": 1.0, "memory_guidance_scale": 1.0}),
+        base="storyland",
+        note="Films of it with --model storyland --remake are made again in full.",
+    ),
+    ModelEntry(
         name="tiny-random",
         title="tiny random weights: shows that everything runs, not what it looks like",
         kind="i2v",

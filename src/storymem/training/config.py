@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError, model_validator
 
@@ -28,7 +28,7 @@ from storymem.training.sections import (
     ValidationSection,
 )
 
-__all__ = ["BaseStage", "MemoryStage", "Stage", "VaeStage", "load_config", "parse_config"]
+__all__ = ["BaseStage", "MemoryStage", "Stage", "VaeStage", "load_config", "parse_config", "section_in"]
 
 
 class _Stage(Section):
@@ -292,5 +292,13 @@ def _known(title: str, location: tuple[int | str, ...]) -> list[str]:
     """The fields of the section that an unknown key stands in."""
     section: Any = next(stage for stage in _STAGES.values() if stage.__name__ == title)
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
+        section = section_in(section.model_fields[part].annotation)
     return list(section.model_fields)
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a field of this type holds, or may hold; None if it is a plain value."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
