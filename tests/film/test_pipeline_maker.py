@@ -18,7 +18,7 @@ from storymem.film.maker import ShotRequest
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime, _enough_memory
 from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
 from storymem.models.checkpoints import load_components
-from storymem.settings import SamplingConfig
+from storymem.settings import MAX_SIZE, SamplingConfig
 
 SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=2)
 
@@ -222,6 +222,6 @@ def test_running_out_of_memory_says_what_helps(error: Exception) -> None:
 
 
 def test_a_shot_that_no_machine_can_hold_is_one_sentence(checkpoint: Path) -> None:
-    huge = replace(request(), sampling=replace(SMALL, width=1 << 20, height=1 << 20))
+    huge = replace(request(), sampling=replace(SMALL, width=MAX_SIZE, height=MAX_SIZE, num_frames=(1 << 24) + 1))
     with pytest.raises(ModelError, match="smaller --size"):
         make(maker_of(checkpoint), huge)

@@ -117,7 +117,6 @@ def test_what_does_nothing_for_other_stages_is_refused() -> None:
     for text, message in (
         (BASE + "runtime: {base_dtype: bfloat16}\n", "runtime.base_dtype does nothing in the base stage"),
         (full + "runtime: {base_dtype: bfloat16}\n", "runtime.base_dtype does nothing with train: full"),
-        (full + "lora: {rank: 4}\n", "lora does nothing with train: full"),
         (footage.replace("prepared", "prepared, pool: 8"), "data.pool does nothing with data.folder"),
         (footage.replace("prepared", "prepared, store: device"), "data.store does nothing with data.folder"),
         (MINIMAL + "optimizer: {betas: [0.9, 1]}\n", "less than 1"),
@@ -125,6 +124,7 @@ def test_what_does_nothing_for_other_stages_is_refused() -> None:
         with pytest.raises(SettingsError, match=message):
             parse_config(text, "a.yaml")
     parse_config(MINIMAL + "lora: {rank: 4}\nruntime: {base_dtype: bfloat16}\n", "a.yaml")
+    parse_config(full + "lora: {rank: 4}\n", "a.yaml")  # a file for either way
     parse_config(VAE.replace("world: storyland", "folder: prepared, pool: 8"), "a.yaml")
 
 

@@ -196,8 +196,8 @@ class MemoryStage(_DenoisingStage):
     @model_validator(mode="after")
     def _what_is_trained(self) -> MemoryStage:
         if self.train == "full":
-            _refuse_idle(self, "with train: full, where there is no LoRA beside frozen weights",
-                         ("lora", "runtime.base_dtype"))  # fmt: skip
+            # But `lora` may be said, for the day that it is chosen.
+            _refuse_idle(self, "with train: full, where no weights are frozen", ("runtime.base_dtype",))
         return self
 
 
