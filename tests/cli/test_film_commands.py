@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,15 @@ def test_names_with_brackets_are_no_markup(
 
 def interrupted(script: Path, film: Path, options: list[str], how: signal.Signals, after: str) -> str:
     command = [sys.executable, "-m", "storymem", "generate", str(script), "-o", str(film), *options, "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen(  # noqa: PLW1509 - the child is one thread, and starts nothing before
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell's background jobs ignore Ctrl-C and hand that on: here it counts, however the tests were started.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     seen = []
     for line in process.stdout:
