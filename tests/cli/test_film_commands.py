@@ -143,14 +143,14 @@ def test_names_with_brackets_are_no_markup(
 
 def interrupted(script: Path, film: Path, options: list[str], how: signal.Signals, after: str) -> str:
     command = [sys.executable, "-m", "storymem", "generate", str(script), "-o", str(film), *options, "--json"]
-    process = subprocess.Popen(  # noqa: PLW1509 - the child is one thread, and starts nothing before
+    process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
         # A shell's background jobs ignore Ctrl-C and hand that on: here it counts, however the tests were started.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - the child is one thread
     )
     assert process.stdout is not None
     seen = []
