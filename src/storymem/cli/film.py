@@ -305,12 +305,12 @@ def export(
 ) -> None:
     """Write the film, its clips, the contact sheet and the timelines from the takes as they are."""
     from storymem.cli.show import showing
+    from storymem.film.export import is_elsewhere
     from storymem.film.project import Film
 
-    # Written elsewhere, the film is only looked at, and may lie on a disk that cannot be written to.
-    elsewhere = to is not None and to.resolve() != folder.resolve()
     with (
-        nullcontext(Film.open(folder)) if elsewhere else Film.work(folder) as film,
+        # A film that is only read may lie on a disk that cannot be written to.
+        nullcontext(Film.open(folder)) if is_elsewhere(folder, to) else Film.work(folder) as film,
         showing(as_json=as_json) as show,
         _stopping_cleanly(show, "run the same command again"),
     ):

@@ -21,7 +21,7 @@ from storymem.film.takes import SeenKeyframe
 from storymem.film.timeline import TIMELINES, write_timeline
 from storymem.media import FloatArray, read_image
 
-__all__ = ["PRODUCTS", "Exported", "Product", "export_film", "film_edit"]
+__all__ = ["PRODUCTS", "Exported", "Product", "export_film", "film_edit", "is_elsewhere"]
 
 Product = Literal["film", "sheet", "clips", "timeline"]
 PRODUCTS: tuple[Product, ...] = ("film", "sheet", "clips", "timeline")
@@ -142,8 +142,7 @@ def export_film(
     target = film.folder if folder is None else folder
     # A timeline points at the clips, so it is only as good as they are there.
     wanted = [product for product in PRODUCTS if product in products or (product == "clips" and "timeline" in products)]
-    if target.resolve() == film.folder.resolve():
-        make_place(target)
+    if not is_elsewhere(film.folder, target):
         return _export(edit, wanted, target, _read_state(target), crf=crf, again=again, on_work=on_work)
     if Film.is_in(target):
         raise FilmError(f"{target}: is the folder of another film: choose another folder.")
@@ -155,6 +154,11 @@ def export_film(
             state = {}
         _check_free(edit, wanted, target, state)
         return _export(edit, wanted, target, {**state, _OWNER: owner}, crf=crf, again=again, on_work=on_work)
+
+
+def is_elsewhere(film: Path, folder: Path | None) -> bool:
+    """Whether an export to `folder` leaves the folder of the film as it is, so that the film is only read."""
+    return folder is not None and folder.resolve() != film.resolve()
 
 
 def _export(
