@@ -106,6 +106,9 @@ def test_squares_are_recognised_and_the_recogniser_is_left_behind(
     changes += ["batch_size=16", "optimizer.learning_rate=1e-2", "ema.decay=0", f"tokens={tokens}"]
     train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", KNOWN, *changes))
     assert toys.losses(tmp_path, "validation/0.2/right/recognised")[-1] > 0.6  # of five colours
+    # Of keyframes less after so few steps, but far more than one in five; and nothing is said where there are none.
+    assert toys.losses(tmp_path, "validation/0.2/right/recognised_memory")[-1] > 0.35
+    assert not toys.losses(tmp_path, "validation/0.2/none/recognised_memory")
     names = load_file(tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors").keys()
     assert names == load_file(small_model / "transformer" / "diffusion_pytorch_model.safetensors").keys()
     weights = load_file(tmp_path / "checkpoints" / "model-00000040" / "weights.safetensors")

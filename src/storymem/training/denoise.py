@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
@@ -77,12 +77,13 @@ class Errors:
     Attributes:
         flow: the flow loss.
         recognition: cross entropy of what it says of the subjects of clip and memory; None without recogniser.
-        recognised: the share of what could be said of the clip's subjects that it says rightly; None likewise.
+        recognised: the share of what could be said of subjects that it says rightly: ``recognised`` of the clip's,
+            ``recognised_memory`` of those that its memory shows; empty without recogniser.
     """
 
     flow: torch.Tensor
     recognition: torch.Tensor | None = None
-    recognised: torch.Tensor | None = None
+    recognised: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def conditions_of(batch: TrainingBatch, geometry: Geometry, stride: int) -> list[ShotCondition]:
@@ -315,10 +316,12 @@ class DenoisingTask:
         else:
             of_clip, of_memory, start = choice.clip, choice.memory, choice.memory_tokens
         shown = self._known(batch.subjects, "loss.recognition")
-        loss = recognition_loss(said[:, start:], shown, classes, patch, of_clip)
+        parts = [("recognised", said[:, start:], shown, of_clip)]
         if batch.memory_subjects is not None:
-            loss = loss + recognition_loss(said[:, :start], batch.memory_subjects, classes, patch, of_memory)
-        return Errors(flow, loss, recognition_share(said[:, start:], shown, classes, patch, of_clip))
+            parts.append(("recognised_memory", said[:, :start], batch.memory_subjects, of_memory))
+        loss = sum(recognition_loss(some, who, classes, patch, tokens) for _, some, who, tokens in parts)
+        shares = {name: recognition_share(some, who, classes, patch, tokens) for name, some, who, tokens in parts}
+        return Errors(flow, cast(torch.Tensor, loss), shares)
 
     def _weight(self, batch: TrainingBatch) -> torch.Tensor | None:
         """How much each latent pixel counts: `loss.focus` times more where the clip shows what it is about."""
@@ -368,7 +371,7 @@ class DenoisingTask:
 
         Where only one held-out group fits, no memory is known to be wrong, and nothing is said of it.
 
-        With a recogniser ``validation/LEVEL/KIND/recognised`` too, see `Errors`.
+        With a recogniser what it recognises too, see `Errors`: ``validation/LEVEL/KIND/recognised``.
         """
         config = self.stage.validation
         remembers = self.stage.conditioning.max_memory > 0
@@ -394,6 +397,6 @@ class DenoisingTask:
                 errors = self.errors(module, batch, torch.full((len(some),), level))
                 name = f"validation/{level:g}/{kind}"
                 sums.setdefault(name, []).extend(errors.flow.tolist())
-                if errors.recognised is not None:
-                    sums.setdefault(f"{name}/recognised", []).extend(errors.recognised.tolist())
+                for what, share in errors.recognised.items():
+                    sums.setdefault(f"{name}/{what}", []).extend(share.tolist())
         return {name: float(torch.tensor(values).mean()) for name, values in sums.items()}

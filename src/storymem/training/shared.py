@@ -14,6 +14,7 @@ from storymem.errors import SettingsError
 from storymem.models.checkpoints import Components
 from storymem.settings import SamplingConfig
 from storymem.training.attention import use_matrix_attention
+from storymem.training.block_code import quick_codec
 from storymem.training.clips import ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import Geometry
@@ -195,7 +196,7 @@ class DenoisingRun:
             )
         self.vae = vae.to(accelerator.device)
         quicken_stills(self.vae)
-        self.codec = LatentCodec(self.vae)
+        self.codec = quick_codec(self.vae)
         self.source = open_data(stage.data)
         if described and stage.data.folder is not None:
             cast("FootageSource", self.source).require_captions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 import numpy as np
@@ -68,6 +69,7 @@ class _Camera:
         return place(self.width / 2 - cx * zoom * self.height, (0.5 - cy * zoom) * self.height, zoom * self.height)
 
 
+@lru_cache(maxsize=16)  # what is drawn is asked next where its heroes are
 def build_scene(spec: ShotSpec, num_frames: int, height: int, width: int, fps: float) -> Scene:
     """Everything of `spec` as layers for frames of this size."""
     time = spec.start + np.arange(num_frames) / fps

@@ -1,0 +1,104 @@
+"""How long a world's clips take to become what the trainer needs: drawn, then encoded in two ways.
+
+    python benchmarks/training_clips.py [--groups N] [--frames F] [--threads N]
+
+Groups of four clips of 112x64 pixels, as `examples/train/storyland/5_clips.yaml` has them (`--frames 1`: as
+`4_finer.yaml`), each with a known first frame and three keyframes in two versions. Milliseconds a group, medians: to
+draw it, to encode it with the encoder of the small model as it is, and as the block code that it is
+(`storymem.training.block_code`). Both encode the same drawings in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+
+from storymem.conditioning.codec import LatentCodec
+from storymem.film.resolve import ModelRequest, resolve_model
+from storymem.models.checkpoints import load_components
+from storymem.training.block_code import BlockCodec, quick_codec
+from storymem.training.clips import Clip
+from storymem.training.encode import SourceLoader
+from storymem.training.sections import AugmentSection
+from storymem.training.stills import quicken_stills
+from storymem.worlds.storyland.source import StorylandSource
+
+
+class Drawn:
+    """One group, drawn already."""
+
+    identity = "drawn"
+    classes = ()
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return 1
+
+    def size(self, index: int) -> int:
+        """Clips of a group."""
+        return len(self.clips)
+
+    def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
+        """Not asked for."""
+        return []
+
+    def group(self, index: int) -> Sequence[Clip]:
+        """The group."""
+        return self.clips
+
+    def captions(self, count: int) -> Sequence[str]:
+        """Captions."""
+        return [caption for clip in self.clips for caption in clip.captions]
+
+
+def main() -> None:
+    """Time everything; see the module's text."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    vae = load_components(resolve_model(ModelRequest()).model.folder, only=["vae"]).vae
+    quicken_stills(vae)
+    codecs = {"encoder": LatentCodec(vae), "block code": quick_codec(vae)}
+    assert isinstance(codecs["block code"], BlockCodec)
+    source = StorylandSource(112, 64, args.frames, {"clips": 4, "two_heroes": 0.6})
+    times: dict[str, list[float]] = {"drawing": [], **{name: [] for name in codecs}}
+    largest = 0.0
+    for index in range(args.groups + 1):
+        started = time.perf_counter()
+        clips = source.group(index)
+        seconds = {"drawing": time.perf_counter() - started}
+        latents = []
+        for name, codec in codecs.items():
+            loader = SourceLoader(
+                Drawn(clips),
+                codec,
+                seed=index,
+                known=(1,),
+                keyframes=min(3, args.frames),
+                variants=1,
+                config=AugmentSection(),
+            )
+            started = time.perf_counter()
+            encoded = loader.load(0)
+            seconds[name] = time.perf_counter() - started
+            latents.append(torch.stack([clip.latents for clip in encoded]))
+        largest = max(largest, float((latents[0] - latents[1]).abs().max()))
+        if index:  # the first fills caches
+            for name, value in seconds.items():
+                times[name].append(value * 1e3)
+    for name, values in times.items():
+        print(f"{name:12}{statistics.median(values):8.1f} ms a group")
+    print(f"largest difference of latents: {largest:.1e}")
+
+
+if __name__ == "__main__":
+    main()
