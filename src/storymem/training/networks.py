@@ -13,6 +13,7 @@ from torch import nn
 from storymem.conditioning.rope import install_memory_rope, use_positions
 from storymem.errors import MissingExtraError, SettingsError
 from storymem.training.finer_tokens import refine_tokens
+from storymem.training.more_blocks import add_blocks
 from storymem.training.sparse import forward_tokens
 from storymem.training.text import embed_tokens
 
@@ -49,16 +50,18 @@ LORA_TARGETS = (
 
 
 def load_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
-    """Begin with the weights of another module of the same shape; or of a transformer with larger patches.
+    """Begin with the weights of a module of the same shape, or of a transformer with larger patches or fewer blocks.
 
     Raises:
         SettingsError: it has another shape.
     """
     state = source.state_dict()
     if "patch_embedding.weight" in state:  # a transformer
-        patch, wanted = (cast(Any, some).config.patch_size for some in (source, module))
-        if tuple(patch) != tuple(wanted):
-            state = refine_tokens(state, patch, wanted)
+        old, new = (cast(Any, some).config for some in (source, module))
+        if tuple(old.patch_size) != tuple(new.patch_size):
+            state = refine_tokens(state, old.patch_size, new.patch_size)
+        if old.num_layers < new.num_layers:
+            state = add_blocks(state, old.num_layers, new.num_layers)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
