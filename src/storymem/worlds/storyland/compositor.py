@@ -26,7 +26,7 @@ __all__ = ["draw", "layer_boxes"]
 _LEVELS = 6
 _PAGE_WIDTH = 2048
 _FAR = -1e4  # where a sprite is in frames that do not show it, in texels: outside
-_SMALL = 2**14  # pixels of a clip so small that calls cost more than pixels: all its layers are sampled at once
+_SMALL = 2**14  # pixels of a clip for which calls cost a CPU more than pixels: all its layers are sampled at once
 _GPU_PIXELS = 2**25  # drawn at once on a GPU; each takes about 60 bytes
 
 
@@ -223,7 +223,7 @@ def _draw_together(scenes: Sequence[Scene], atlas: _Atlas, frames: int, height: 
     # One frame stands for all until something moves: a still camera's backdrop is drawn once.
     canvas = sky.permute(0, 2, 1)[:, :, None, :, None].expand(-1, -1, 1, -1, width).contiguous()
     queues = [[j for layer in s.layers if (j := _prepare(layer, atlas, height, width)) is not None] for s in scenes]
-    if len(scenes) == 1 and queues[0] and frames * height * width <= _SMALL:
+    if canvas.is_cpu and queues[0] and frames * height * width <= _SMALL:  # of one scene, on a CPU
         if any(len(job.inverse) > 1 for job in queues[0]):
             canvas = canvas.expand(-1, -1, frames, -1, -1).contiguous()
         for sampled in _sample(queues[0], (0, 0, width, height), atlas):
