@@ -9,6 +9,7 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
+from toys import pictures
 
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
@@ -20,20 +21,11 @@ from storymem.training.run import train
 from storymem.training.stills import quicken_stills
 from storymem.training.vae import Autoencoder, VaeTask
 
-LINEAR = VaeSection(
-    base_dim=12, decoder_base_dim=8, z_dim=8, dim_mult=(1, 1, 2), temporal_downsample=(True, True), patch_size=2
-)
-
-
-def pictures(first: int, last: int, frames: int = 1) -> torch.Tensor:
-    source = toys.Squares(32, 32, frames, {"groups": 1000})
-    return torch.stack([clip.frames for index in range(first, last) for clip in source.group(index)])
-
 
 @pytest.fixture(scope="module")
 def linear() -> object:
     torch.manual_seed(0)
-    vae = build_vae(LINEAR)
+    vae = build_vae(toys.LINEAR_VAE)
     start_linear(vae, pictures(0, 60)[:, :, 0])
     return vae
 

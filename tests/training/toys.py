@@ -15,7 +15,7 @@ from storymem.media import write_video
 from storymem.training.clips import Clip, register_source
 from storymem.training.config import Stage, parse_config
 from storymem.training.footage import FootageClip, write_clips
-from storymem.training.network_sections import TransformerSection
+from storymem.training.network_sections import TransformerSection, VaeSection
 from storymem.training.networks import build_transformer
 from storymem.training.subjects import Subjects
 
@@ -154,6 +154,18 @@ def losses(output: Path, name: str = "loss") -> list[float]:
 
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     return [line[name] for line in lines if name in line]
+
+
+LINEAR_VAE = VaeSection(
+    base_dim=12, decoder_base_dim=8, z_dim=8, dim_mult=(1, 1, 2), temporal_downsample=(True, True), patch_size=2
+)
+"""Wide enough to begin as a linear code."""
+
+
+def pictures(first: int, last: int, frames: int = 1) -> torch.Tensor:
+    """All clips ``[N, 3, F, 32, 32]`` of some groups of squares."""
+    source = Squares(32, 32, frames, {"groups": 1000})
+    return torch.stack([clip.frames for index in range(first, last) for clip in source.group(index)])
 
 
 def transformer() -> Any:

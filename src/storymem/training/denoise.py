@@ -23,10 +23,9 @@ from storymem.training.objective import (
     velocity_target,
     video_loss,
 )
-from storymem.training.plan import BatchPlan, SamplePlan, plan_batch, plan_memory
+from storymem.training.plan import BatchPlan, held_out_plans, plan_batch
 from storymem.training.recognition import recognition_loss, recognition_share
 from storymem.training.sections import ALL_TOKENS, TokensSection
-from storymem.training.seeding import chances, seed_of
 from storymem.training.sparse import TokenChoice, choose_tokens, patchify, take, token_loss
 from storymem.training.store import ClipStore, TrainingBatch
 from storymem.training.text import tokenize
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from storymem.training.subjects import SubjectBatch
     from storymem.training.text import PromptCache
 
-__all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of", "draw_noise", "held_out_plans"]
+__all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of", "draw_noise"]
 
 _SHOWN = 0.25  # a token shows a subject if so much of one of its latent pixels does
 MemoryKind = Literal["right", "none", "wrong"]
@@ -133,39 +132,6 @@ class _Choice:
     def memory_tokens(self) -> int:
         """How many of the K are the memory's."""
         return self.kept.shape[1] - self.clip.kept.shape[1]
-
-
-def held_out_plans(store: ClipStore, count: int, num_memory: int, seed: int) -> list[tuple[SamplePlan, SamplePlan]]:
-    """Clips of held-out groups with memory of their own group, and the same with memory of another held-out group."""
-    table = store.table_of(store.held_out)
-    fitting = table.with_memory(num_memory)
-    plans = []
-    for number in range(count):
-        rng = chances(seed, "held out", number)
-        position = fitting[number % len(fitting)]
-        other = fitting[(number + 1) % len(fitting)]
-        clip = rng.randrange(table.sizes[position])
-        right = SamplePlan(
-            group=table.groups[position],
-            clip=clip,
-            caption=0.0 if number % 2 == 0 else 1 - 1e-9,
-            num_known=0,
-            memory=plan_memory(rng, table, position, clip, num_memory, 0.0),
-            u=0.5,
-            noise_seed=seed_of(seed, "held out noise", number),
-        )
-        stranger = rng.randrange(table.sizes[other])
-        wrong = SamplePlan(
-            group=table.groups[other],
-            clip=stranger,
-            caption=right.caption,
-            num_known=0,
-            memory=plan_memory(rng, table, other, stranger, num_memory, 0.0),
-            u=0.5,
-            noise_seed=right.noise_seed,
-        )
-        plans.append((right, wrong))
-    return plans
 
 
 class DenoisingTask:
@@ -376,7 +342,8 @@ class DenoisingTask:
         config = self.stage.validation
         remembers = self.stage.conditioning.max_memory > 0
         count = min(config.num_memory, self.stage.conditioning.max_memory)
-        plans = held_out_plans(self.store, config.clips, count, self.stage.seed)
+        table = self.store.table_of(self.store.held_out)
+        plans = held_out_plans(table, config.clips, count, self.stage.seed)
         kinds: tuple[MemoryKind, ...] = ("right", "none", "wrong") if remembers else ("none",)
         if any(wrong.group == right.group for right, wrong in plans):
             kinds = tuple(kind for kind in kinds if kind != "wrong")

@@ -15,7 +15,16 @@ from storymem.training.seeding import chances, seed_of
 if TYPE_CHECKING:
     from storymem.training.sections import ConditioningSection
 
-__all__ = ["MOTION_FRAMES", "BatchPlan", "GroupTable", "MemorySlot", "SamplePlan", "plan_batch", "plan_memory"]
+__all__ = [
+    "MOTION_FRAMES",
+    "BatchPlan",
+    "GroupTable",
+    "MemorySlot",
+    "SamplePlan",
+    "held_out_plans",
+    "plan_batch",
+    "plan_memory",
+]
 
 MOTION_FRAMES = 5
 """Known frames of MM2V."""
@@ -212,3 +221,35 @@ def plan_batch(
             )
         )
     return BatchPlan(num_memory, tuple(sorted(samples, key=lambda sample: sample.num_known)))
+
+
+def held_out_plans(table: GroupTable, count: int, num_memory: int, seed: int) -> list[tuple[SamplePlan, SamplePlan]]:
+    """Clips of the table's groups with memory of their own group, and the same with memory of another of them."""
+    fitting = table.with_memory(num_memory)
+    plans = []
+    for number in range(count):
+        rng = chances(seed, "held out", number)
+        position = fitting[number % len(fitting)]
+        other = fitting[(number + 1) % len(fitting)]
+        clip = rng.randrange(table.sizes[position])
+        right = SamplePlan(
+            group=table.groups[position],
+            clip=clip,
+            caption=0.0 if number % 2 == 0 else 1 - 1e-9,
+            num_known=0,
+            memory=plan_memory(rng, table, position, clip, num_memory, 0.0),
+            u=0.5,
+            noise_seed=seed_of(seed, "held out noise", number),
+        )
+        stranger = rng.randrange(table.sizes[other])
+        wrong = SamplePlan(
+            group=table.groups[other],
+            clip=stranger,
+            caption=right.caption,
+            num_known=0,
+            memory=plan_memory(rng, table, other, stranger, num_memory, 0.0),
+            u=0.5,
+            noise_seed=right.noise_seed,
+        )
+        plans.append((right, wrong))
+    return plans

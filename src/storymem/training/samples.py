@@ -10,8 +10,8 @@ import torch
 
 from storymem.media import to_uint8
 from storymem.settings import SamplingConfig
-from storymem.training.denoise import Geometry, conditions_of, held_out_plans
-from storymem.training.plan import BatchPlan
+from storymem.training.denoise import Geometry, conditions_of
+from storymem.training.plan import BatchPlan, held_out_plans
 
 if TYPE_CHECKING:
     from storymem.pipeline import StoryMemPipeline
@@ -61,7 +61,7 @@ def draw_sheet(
     num_memory = min(config.num_memory, stage.conditioning.max_memory)
     sampling = SamplingConfig(**sampling_of(stage, geometry))
     rows = []
-    for plan, _ in held_out_plans(store, config.count, num_memory, stage.seed):
+    for plan, _ in held_out_plans(store.table_of(store.held_out), config.count, num_memory, stage.seed):
         batch = store.gather(BatchPlan(num_memory, (plan,)), "cpu")
         (condition,) = conditions_of(batch, geometry, stage.conditioning.memory_stride)
         prompt = batch.prompts[0]

@@ -223,20 +223,21 @@ def _draw_together(scenes: Sequence[Scene], atlas: _Atlas, frames: int, height: 
     # One frame stands for all until something moves: a still camera's backdrop is drawn once.
     canvas = sky.permute(0, 2, 1)[:, :, None, :, None].expand(-1, -1, 1, -1, width).contiguous()
     queues = [[j for layer in s.layers if (j := _prepare(layer, atlas, height, width)) is not None] for s in scenes]
-    if canvas.is_cpu and queues[0] and frames * height * width <= _SMALL:  # of one scene, on a CPU
-        if any(len(job.inverse) > 1 for job in queues[0]):
-            canvas = canvas.expand(-1, -1, frames, -1, -1).contiguous()
-        for sampled in _sample(queues[0], (0, 0, width, height), atlas):
-            canvas.mul_(1 - sampled[3:]).add_(sampled[:3])
-        queues = [[]]
+    at_once = None
+    if canvas.is_cpu and queues[0] and frames * height * width <= _SMALL:  # there, of one scene
+        at_once = _sample(queues[0], (0, 0, width, height), atlas)
     for slot in range(max(map(len, queues))):
         members = [i for i, queue in enumerate(queues) if slot < len(queue)]
         jobs = [queues[i][slot] for i in members]
-        if canvas.shape[2] == 1 and any(len(job.inverse) > 1 for job in jobs):
+        if at_once is not None:
+            x0, y0, x1, y1 = 0, 0, width, height
+            sampled = at_once[[slot]]
+        else:
+            x0, y0 = min(job.box[0] for job in jobs), min(job.box[1] for job in jobs)
+            x1, y1 = max(job.box[2] for job in jobs), max(job.box[3] for job in jobs)
+            sampled = _sample(jobs, (x0, y0, x1, y1), atlas)
+        if canvas.shape[2] < sampled.shape[2]:
             canvas = canvas.expand(-1, -1, frames, -1, -1).contiguous()
-        x0, y0 = min(job.box[0] for job in jobs), min(job.box[1] for job in jobs)
-        x1, y1 = max(job.box[2] for job in jobs), max(job.box[3] for job in jobs)
-        sampled = _sample(jobs, (x0, y0, x1, y1), atlas)
         if len(members) == len(scenes):
             view = canvas[..., y0:y1, x0:x1]
             view.mul_(1 - sampled[:, 3:]).add_(sampled[:, :3])
