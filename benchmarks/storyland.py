@@ -52,19 +52,23 @@ class System:
         title: for people.
         memory: fields of `MemoryConfig`.
         sampling: fields of `SamplingConfig`, beside what the model was made for.
+        cast: the script has a cast, whose looks are woven into every prompt that names a hero.
     """
 
     title: str
     memory: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    cast: bool = False
 
 
-def _guided(scale: float) -> System:
-    return System(
-        f"the same, led by the memory: guidance of {scale:g}",
-        {"capacity": 10, "sink": 3},
-        {"memory_guidance_scale": scale},
-    )
+def _guided(scale: float) -> dict[str, System]:
+    settings: dict[str, Any] = {"memory": {"capacity": 10, "sink": 3}, "sampling": {"memory_guidance_scale": scale}}
+    return {
+        "guided": System(f"the same, led by the memory: guidance of {scale:g}", **settings),
+        "cast": System(
+            "guided, and every prompt that names a hero tells the looks: a script's cast", **settings, cast=True
+        ),
+    }
 
 
 ORACLE = "oracle"
@@ -74,7 +78,7 @@ SYSTEMS = {
     "memory": System(
         "memory as the method has it: 10 keyframes, 3 of them sink, S = 5", {"capacity": 10, "sink": 3}, METHOD
     ),
-    "guided": _guided(MEMORY_GUIDANCE),
+    **_guided(MEMORY_GUIDANCE),
     "none": System("no memory: the base alone", {"capacity": 0, "sink": 0}),
     # With one keyframe per shot, no judge and no threshold, that one is the shot's first frame, always.
     "first-frame": System(
@@ -125,7 +129,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="denoising steps; likewise")
     parser.add_argument("--guidance", type=float, help="likewise")
     parser.add_argument(
-        "--memory-guidance", type=float, default=MEMORY_GUIDANCE, help="of the system guided (default %(default)g)"
+        "--memory-guidance",
+        type=float,
+        default=MEMORY_GUIDANCE,
+        help="of the systems guided and cast (default %(default)g)",
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")
@@ -178,7 +185,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
     if args.systems != [ORACLE]:
         runtime = Runtime(device=args.device)
         maker = PipelineShotMaker(resolved.model, runtime=runtime, request=request.to_json())
-    systems = {**SYSTEMS, "guided": _guided(args.memory_guidance)}
+    systems = {**SYSTEMS, **_guided(args.memory_guidance)}
     for name in args.systems:
         system, place = systems[name], folder / "films" / name
         shoot = _draw(config) if maker is None or name == ORACLE else _film(maker, resolved, sampling, system, place)
@@ -215,7 +222,7 @@ def _film(
     """What a model makes of it, in a film's folder of its own."""
 
     def shoot(story: WorldStory, title: str) -> tuple[list[FloatArray], list[float]]:
-        script = story_script(story)
+        script = story_script(story, cast=system.cast)
         told = parse_story(script, f"{title}.yaml", None)
         settings = FilmSettings.for_story(
             told,

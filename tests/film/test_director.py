@@ -50,7 +50,7 @@ def test_a_film_from_nothing(studio: Studio) -> None:
 def test_the_model_gets_the_prompt_with_the_cast_and_the_memory(studio: Studio) -> None:
     events = studio.generate()
     first, second, third = studio.maker.requests
-    assert first.prompt == "Mara (a girl with a red coat) lights a lantern."
+    assert first.prompt == "Mara, a girl with a red coat, lights a lantern."
     chosen = {e.shot_id: [k.id for k in e.keyframes] for e in of(events, KeyframesChosen)}
     assert [frame_id(frame) for frame in second.memory] == chosen["01-01"]
     assert [frame_id(frame) for frame in third.memory] == chosen["01-01"] + chosen["01-02"]

@@ -54,7 +54,7 @@ def test_remake_after_a_retake_makes_what_a_film_from_nothing_would_have(finishe
 def test_retake_with_a_prompt_keeps_the_seed(finished: Studio) -> None:
     (started,) = of(finished.retake("01-03", prompt="Mara sleeps."), ShotStarted)
     assert started.seed == shot_seed(7, "01-03")
-    assert finished.maker.requests[0].prompt == "Mara (a girl with a red coat) sleeps."
+    assert finished.maker.requests[0].prompt == "Mara, a girl with a red coat, sleeps."
     assert finished.plan()[2].prompt == "Mara sleeps."
     assert finished.statuses() == ["done"] * 3
     assert of(finished.generate(remake=True), ShotStarted) == []

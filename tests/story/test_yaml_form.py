@@ -84,7 +84,7 @@ def test_every_field(tmp_path: Path) -> None:
     assert [(scene.number, scene.title, len(scene.shots)) for scene in story.scenes] == [(1, "Beach", 2), (2, None, 1)]
     first, second, third = story.shots
     assert (first.id, first.index, first.scene, first.cut, first.num_frames) == ("01-01", 0, 1, True, None)
-    assert (first.prompt, first.full_prompt, first.characters) == ("Mara walks.", "Mara (a girl) walks.", ("Mara",))
+    assert (first.prompt, first.full_prompt, first.characters) == ("Mara walks.", "Mara, a girl, walks.", ("Mara",))
     assert (second.id, second.index, second.cut, second.seed, second.forget) == ("waiting", 1, False, 3, True)
     assert (second.num_frames, second.negative_prompt) == (37, "crowd")  # 1.5 s of 24 is 36, the nearest 4k + 1 is 37
     assert (second.full_prompt, second.characters) == ("Mara waits.", ("Mara",))

@@ -13,6 +13,10 @@ __all__ = ["normalise", "weave"]
 # Scripts without blanks between words, and Korean, whose particles hang on to the name: no boundary is to be seen.
 _NO_BOUNDARIES = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 _POSSESSIVE = re.compile(r"['\N{RIGHT SINGLE QUOTATION MARK}]s(?!\w)")
+_KIND = re.compile(r" the (\w+)")  # of "Pip the fox"
+_SENTENCE_END = re.compile(r"[.!?;:\n]")
+_WORD = re.compile(r"\w+")
+_SAY_NOTHING = frozenset(["a", "an", "the", "and", "in", "on", "of", "with", "who", "has", "wears", "wearing"])
 
 
 def normalise(text: str) -> str:
@@ -23,10 +27,10 @@ def normalise(text: str) -> str:
 def weave(prompt: str, cast: Sequence[Character], *, describe: bool = True) -> tuple[str, tuple[str, ...]]:
     """Put the description of each named character behind the first mention of the name.
 
-    "Mara opens the door." becomes "Mara (a girl with a red coat) opens the door."; "Mara's hand" becomes
-    "Mara's (a girl with a red coat) hand". Names count as whole words, in this case of letters, hyphenated words not
-    among them; where two names fit, the longer one does ("Mara Stone" before "Mara"). A description that the prompt
-    already has is not put in again.
+    As an apposition, as captions of films have it: "Mara opens the door." becomes "Mara, a girl with a red coat, opens
+    the door."; where that cannot be read, in brackets: "Mara's (a girl with a red coat) hand". Names count as whole
+    words, in this case of letters, hyphenated words not among them; where two names fit, the longer one does ("Mara
+    Stone" before "Mara"). A description that the prompt already has is not put in again.
 
     Args:
         prompt: as written.
@@ -53,17 +57,47 @@ def weave(prompt: str, cast: Sequence[Character], *, describe: bool = True) -> t
         return prompt, tuple(named)
 
     pieces, done = [], 0
-    folded = _folded(text)
     for name, end in named.items():
         description = _inline(characters[name].description)
-        if not description or _folded(description) in folded:
+        if not description or _is_told(description, text, end):
             continue
-        possessive = _POSSESSIVE.match(text, end)
-        start, done = done, possessive.end() if possessive else end
-        pieces.append(f"{text[start:done]} ({description})")
+        start = done
+        done, piece = _piece(description, text, end, by_length)
+        pieces.append(text[start:done] + piece)
     if not pieces:
         return prompt, tuple(named)
     return "".join(pieces) + text[done:], tuple(named)
+
+
+def _piece(description: str, text: str, end: int, names: Sequence[str]) -> tuple[int, str]:
+    """Where behind a name that ends at `end` the description goes, and how it is put there."""
+    if possessive := _POSSESSIVE.match(text, end):
+        return possessive.end(), f" ({description})"
+    kind = _KIND.match(text, end)
+    other_kind = kind is not None and kind[1].casefold() not in _words(description)
+    if kind is not None and not other_kind:
+        end = kind.end()
+    after = text[end:].lstrip()
+    listed = after.startswith(",") and after[1:].lstrip().startswith(tuple(names))  # "Mara, Tom and Ada"
+    unparted = _has_no_boundaries(text[end - 1]) or text[end : end + 1].isalnum()
+    # Of another kind are "Mara the sailor" and "before Mara the door opens".
+    if listed or unparted or other_kind or _SENTENCE_END.search(description):
+        return end, f" ({description})"
+    return end, f", {description}{',' if after[:1].isalnum() else ''}"
+
+
+def _is_told(description: str, text: str, end: int) -> bool:
+    """Whether the prompt has the description already: as it is, or behind the name in much the same words."""
+    if _folded(description) in _folded(text):
+        return True
+    words = _words(description)
+    behind = _words(text[end:])[: len(words) + len(words) // 2]
+    telling = set(words) - _SAY_NOTHING
+    return bool(telling) and telling <= set(behind)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _inline(description: str) -> str:
@@ -97,4 +131,8 @@ def _in_word(character: str) -> bool:
     category = unicodedata.category(character)
     if category[0] not in "LNM" and character != "_":
         return False
-    return not unicodedata.name(character, "").startswith(_NO_BOUNDARIES)
+    return not _has_no_boundaries(character)
+
+
+def _has_no_boundaries(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(_NO_BOUNDARIES)
