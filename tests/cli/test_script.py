@@ -62,7 +62,7 @@ def test_check_for_machines(wrong: Path) -> None:
     good, bad = json.loads(result.stdout)
     assert (good["ok"], good["title"], good["scenes"], good["fps"], good["problems"]) == (True, "Two Foxes", 2, 16, [])
     assert [shot["id"] for shot in good["shots"]] == ["01-01", "01-02", "meeting", "01-04", "summer", "02-02", "02-03"]
-    assert good["shots"][0]["prompt"].startswith("Ember (a small red fox")
+    assert good["shots"][0]["prompt"].startswith("Ember, a small red fox")
     # Seven shots of 4 s = 65 frames but one of 3 s = 49; two continue, and their first frame is the last one before.
     assert good["seconds"] == round((6 * 65 + 49 - 2) / 16, 3)
     assert (bad["ok"], bad["file"]) == (False, str(wrong))
