@@ -18,8 +18,8 @@ def story_script(story: WorldStory, *, cast: bool = False) -> str:
 
     Args:
         story: what to write.
-        cast: write the cast with descriptions too. They are woven into every prompt that names a hero, so that
-            nothing is left to memory; without it only the first prompt of each hero tells the looks.
+        cast: write the cast with descriptions too. They are woven into every prompt that names a hero, and
+            only "the hero" is left to memory; without it only the first prompt of each hero tells the looks.
     """
     lines = [f"title: {_quoted(story.title)}", f"overview: {_quoted(story.overview)}"]
     if cast:
