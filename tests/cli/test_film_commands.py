@@ -87,6 +87,26 @@ def test_notes_are_told_before_a_film_is_made(storymem: Storymem, tmp_path: Path
     assert [event["message"] for event in made[:3] if event["event"] == "note"] == told
 
 
+def test_a_duration_is_kept_at_another_rate(storymem: Storymem, tmp_path: Path) -> None:
+    """The film's own rate counts, from an option as from the script, and the film goes on with it."""
+    script, film = tmp_path / "story.yaml", tmp_path / "film"
+    shots = "shots: [The cat waves., {prompt: The cat waves., duration: 0.5}, {prompt: The cat waves., num_frames: 5}]"
+    script.write_text(f"title: T\ndefaults: {{duration: 1}}\n{shots}\n", encoding="utf-8")
+
+    def frames(*options: str) -> list[int]:
+        told = storymem("generate", script, "-o", film, "--model", "tiny-random", "--dry-run", "--json", *options)
+        return [shot["num_frames"] for shot in json.loads(told.splitlines()[-1])["shots"]]
+
+    assert frames() == [17, 9, 5]
+    assert frames("--fps", "24") == [25, 13, 5]
+    assert frames("--fps", "24", "--frames", "33") == [33, 13, 5]
+    made = ("generate", script, "-o", film, "--model", "tiny-random", "--size", "32x32", "--steps", "1", "--no-export")
+    storymem(*made, "--fps", "8")
+    shots_made = json.loads(storymem("status", film, "--json"))["shots"]
+    assert [(shot["num_frames"], shot["status"]) for shot in shots_made] == [(9, "done"), (5, "done"), (5, "done")]
+    assert storymem("generate", script, "-o", film, "--no-export").count("is there already") == 3
+
+
 def test_other_settings_need_consent(storymem: Storymem, script: Path, options: list[str], tmp_path: Path) -> None:
     film = tmp_path / "film"
     storymem("generate", script, "-o", film, *options, "--no-export")

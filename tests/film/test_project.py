@@ -58,6 +58,12 @@ class TestSettings:
         assert (settings.sampling.width, settings.memory.capacity, settings.seed) == (832, 4, 5)
         assert FilmSettings.for_story(told, seed=0).seed == 0
 
+    def test_a_duration_is_counted_at_the_films_rate_unless_frames_are_given(self) -> None:
+        told = story(f"defaults:\n  fps: 12\n  duration: 2\n{THREE_SHOTS}")
+        assert FilmSettings.for_story(told).sampling.num_frames == 25
+        assert FilmSettings.for_story(told, sampling={"fps": 24}).sampling.num_frames == 49
+        assert FilmSettings.for_story(told, sampling={"num_frames": 9}).sampling.num_frames == 9
+
     def test_continue_with(self) -> None:
         with pytest.raises(SettingsError, match="it must be mi2v or mm2v"):
             FilmSettings(continue_with="i2v")  # type: ignore[arg-type]

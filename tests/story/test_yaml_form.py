@@ -76,7 +76,7 @@ def test_every_field(tmp_path: Path) -> None:
     )
     assert story.references == (tmp_path / "front.png", tmp_path / "side.png")
     assert story.defaults == FilmDefaults(
-        width=832, height=480, num_frames=49, fps=24, num_inference_steps=30, solver="dpm++", shift=5.0,
+        width=832, height=480, duration=2.0, fps=24, num_inference_steps=30, solver="dpm++", shift=5.0,
         boundary_ratio=0.875, guidance_scale=4.0, guidance_scale_2=3.5, memory_stride=4, seed=7, negative_prompt="blurry",
         model="wan", lora="mem", capacity=8, sink=2, max_keyframes_per_shot=4, similarity_threshold=0.8,
         threshold_step=0.05, quality_threshold=2.5, encoder="clip", scorer="none",
@@ -86,7 +86,9 @@ def test_every_field(tmp_path: Path) -> None:
     assert (first.id, first.index, first.scene, first.cut, first.num_frames) == ("01-01", 0, 1, True, None)
     assert (first.prompt, first.full_prompt, first.characters) == ("Mara walks.", "Mara, a girl, walks.", ("Mara",))
     assert (second.id, second.index, second.cut, second.seed, second.forget) == ("waiting", 1, False, 3, True)
-    assert (second.num_frames, second.negative_prompt) == (37, "crowd")  # 1.5 s of 24 is 36, the nearest 4k + 1 is 37
+    assert (second.num_frames, second.duration, second.negative_prompt) == (None, 1.5, "crowd")
+    assert second.frames(SamplingConfig(fps=24)) == 37  # 1.5 s of 24 is 36, the nearest 4k + 1 is 37
+    assert (story.defaults.frames(24), story.defaults.frames(16)) == (49, 33)
     assert (second.full_prompt, second.characters) == ("Mara waits.", ("Mara",))
     assert second.first_frame_prompt == "Mara seen from afar"
     assert (third.id, third.index, third.scene, third.num_frames) == ("02-01", 2, 2, 49)
@@ -126,7 +128,14 @@ def test_durations_become_the_nearest_4k_plus_1(seconds: float, fps: int, frames
 
 @pytest.mark.parametrize("duration", ["3", "3.0", '"3s"', "3s", "3 s", '"3.0s"'])
 def test_ways_to_write_a_duration(duration: str) -> None:
-    assert read(shot(f"duration: {duration}")).shots[0].num_frames == 49
+    assert read(shot(f"duration: {duration}")).shots[0].duration == 3
+
+
+def test_a_duration_is_seconds_at_any_rate_and_frames_are_frames() -> None:
+    long, said, usual = read("title: x\nshots: [{prompt: a, duration: 3}, {prompt: b, num_frames: 5}, c]").shots
+    for fps, frames in ((16, 49), (24, 73), (8, 25)):
+        sampling = SamplingConfig(fps=fps, num_frames=33)
+        assert [shot.frames(sampling) for shot in (long, said, usual)] == [frames, 5, 33]
 
 
 @pytest.mark.parametrize(

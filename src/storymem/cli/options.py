@@ -109,7 +109,9 @@ def film_settings(
     from storymem.film.manifest import FilmSettings
 
     sampling, memory = given(**sampling), given(**memory)
-    said_sampling, said_memory = story.defaults.sampling(), story.defaults.memory()
+    said_sampling, said_memory = set(story.defaults.sampling()), story.defaults.memory()
+    if story.defaults.duration is not None:
+        said_sampling.add("num_frames")
     base: dict[str, Any] = dict(resolved.sampling)
     base_memory: dict[str, Any] = {}
     texts = [negative_prompt, story.defaults.negative_prompt]

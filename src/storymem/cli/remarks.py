@@ -34,7 +34,7 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.
     is_known = "num_frames" in resolved.sampling or resolved.request.model in CATALOG
-    longest = max(shot.num_frames or settings.sampling.num_frames for shot in story.shots)
+    longest = max(shot.frames(settings.sampling) for shot in story.shots)
     if is_known and longest > made_for.num_frames:
         said.append(
             f"{name} was made for shots of {made_for.num_frames} frames ({made_for.num_frames / made_for.fps:.1f} s at "

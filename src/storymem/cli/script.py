@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,8 +159,8 @@ def _problem(problem: Problem) -> dict[str, object]:
     return {"line": problem.line, "field": problem.field, "message": problem.message}
 
 
-def _length(story: Story) -> tuple[int, int]:
-    """Frames of a shot that says none, and frames per second: the script's, else those its model was made for."""
+def _sampling(story: Story) -> SamplingConfig:
+    """Length and frames per second as the script says, else those its model was made for."""
     from storymem.cli.options import model_request
     from storymem.film.resolve import resolve_model
 
@@ -167,19 +168,21 @@ def _length(story: Story) -> tuple[int, int]:
         own = SamplingConfig(**resolve_model(model_request(story, None, model=None, lora=None)).sampling)
     except ModelError:  # not on this machine: of the length that Wan has
         own = SamplingConfig(fps=DEFAULT_FPS)
-    return story.defaults.num_frames or own.num_frames, story.defaults.fps or own.fps
+    fps = story.defaults.fps or own.fps
+    return replace(own, fps=fps, num_frames=story.defaults.frames(fps) or own.num_frames)
 
 
 def _summary(story: Story) -> dict[str, Any]:
     """What the story is, with every number that the script, its model or the defaults give."""
-    usual, fps = _length(story)
+    sampling = _sampling(story)
+    fps = sampling.fps
     shots = [
         {
             "id": shot.id,
             "scene": shot.scene,
             "cut": shot.cut,
-            "seconds": round((shot.num_frames or usual) / fps, 3),
-            "num_frames": shot.num_frames or usual,
+            "seconds": round(shot.frames(sampling) / fps, 3),
+            "num_frames": shot.frames(sampling),
             "characters": list(shot.characters),
             "prompt": shot.full_prompt,
         }
@@ -190,7 +193,7 @@ def _summary(story: Story) -> dict[str, Any]:
         "scenes": len(story.scenes),
         "fps": fps,
         # A continuing shot begins with a frame of the one before, which the film shows once.
-        "seconds": round(sum((shot.num_frames or usual) - (not shot.cut) for shot in story.shots) / fps, 3),
+        "seconds": round(sum(shot.frames(sampling) - (not shot.cut) for shot in story.shots) / fps, 3),
         "cast": [
             {"name": character.name, "references": [str(path) for path in character.references]}
             for character in story.cast

@@ -15,7 +15,7 @@ from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
 from storymem.film.takes import check_shot_id
 from storymem.settings import MemoryConfig, SamplingConfig, check_seed
-from storymem.story.model import Shot, Story
+from storymem.story.model import DEFAULT_FPS, Shot, Story
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -100,8 +100,11 @@ class FilmSettings:
             SettingsError: a value is outside its range.
         """
         said = story.defaults
+        chosen = {**said.sampling(), **_given(sampling)}
+        if said.duration is not None and "num_frames" not in chosen:
+            chosen["num_frames"] = said.frames(chosen.get("fps", DEFAULT_FPS))
         return cls(
-            sampling=replace(SamplingConfig(), **{**said.sampling(), **_given(sampling)}),
+            sampling=replace(SamplingConfig(), **chosen),
             memory=replace(MemoryConfig(), **{**said.memory(), **_given(memory)}),
             seed=next((value for value in (seed, said.seed) if value is not None), 0),
             continue_with=continue_with,
@@ -206,7 +209,7 @@ class Manifest:
         """
         before: int | None = None
         for shot in self.story.shots:
-            num_frames = shot.num_frames or self.settings.sampling.num_frames
+            num_frames = shot.frames(self.settings.sampling)
             motion = self.settings.continue_with == "mm2v" and before is not None and before >= MOTION_FRAMES
             given = 0 if shot.cut or before is None else MOTION_FRAMES if motion else 1
             if num_frames <= given:

@@ -203,7 +203,7 @@ class Walk:
         if frames.shape[2:] != (sampling.height, sampling.width):
             return None
         # A shot of one frame has no motion to go on with; a stale take may be longer than its shot is now.
-        if len(frames) < MOTION_FRAMES or (shot.num_frames or sampling.num_frames) <= MOTION_FRAMES:
+        if len(frames) < MOTION_FRAMES or shot.frames(sampling) <= MOTION_FRAMES:
             return frames[-1:]
         return frames
 
@@ -218,7 +218,7 @@ def recipe_of(film: Film, shot: Shot, sight: Sight) -> Recipe:
     """What decides the take that a shot should have."""
     manifest = film.manifest
     settings, tools = manifest.settings, manifest.tools
-    sampling = replace(settings.sampling, num_frames=shot.num_frames or settings.sampling.num_frames)
+    sampling = replace(settings.sampling, num_frames=shot.frames(settings.sampling))
     return Recipe(
         prompt=film.prompt_of(shot.id)[1],
         negative_prompt=_negative_prompt(film, shot),
@@ -278,7 +278,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         full_prompt=full_prompt,
         negative_prompt=_negative_prompt(film, shot),
         seed=film.seed_of(shot.id),
-        num_frames=shot.num_frames or sampling.num_frames,
+        num_frames=shot.frames(sampling),
         mode=mode if sight is None else sight.mode,
         memory=None if sight is None else sight.seen,
         decided_after=walk.decided_after if sight is None else None,

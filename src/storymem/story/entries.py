@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from storymem.settings import MAX_FPS, MAX_SIZE
 from storymem.story.check import Cut, Form, Frames, Text, TextOrFields, refuse
-from storymem.story.model import DEFAULT_FPS
 from storymem.story.nodes import describe
 
 __all__ = [
@@ -144,7 +143,7 @@ class DefaultsEntry(Form):
         default=None, description="Height of the picture in pixels, a multiple of 16.", examples=[480]
     )
     fps: Annotated[int, Field(ge=1, le=MAX_FPS)] | None = Field(
-        default=None, description=f"Frames per second; {DEFAULT_FPS} if not said.", examples=[16]
+        default=None, description="Frames per second; those of the model if not said.", examples=[16]
     )
     duration: Duration | None = Field(default=None, description="Length of a shot in seconds.")
     num_frames: Frames | None = Field(default=None, description="Length of a shot in frames, 4k + 1.")

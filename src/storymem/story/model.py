@@ -50,7 +50,8 @@ class Shot:
         full_prompt: the prompt with the cast woven in: what the text encoder gets.
         cut: True if the shot begins with a cut, False if it continues the one before.
         seed: the script's own seed, if it gives one.
-        num_frames: pixel frames, 4k + 1, if the script gives a length.
+        num_frames: pixel frames, 4k + 1, if the script gives a length in frames.
+        duration: seconds, if the script gives a length in seconds; how many frames that are depends on the film's fps.
         negative_prompt: the script's own, if it gives one.
         forget: this shot and those after it do not see what was made before it; references and pinned keyframes stay.
         first_frame_prompt: a description of the first frame, as ST-Bench carries it; kept, not used by the model.
@@ -69,6 +70,13 @@ class Shot:
     forget: bool = False
     first_frame_prompt: str | None = None
     characters: tuple[str, ...] = ()
+    duration: float | None = None
+
+    def frames(self, sampling: SamplingConfig) -> int:
+        """How many pixel frames the shot has in a film of these settings."""
+        if self.num_frames is not None:
+            return self.num_frames
+        return sampling.num_frames if self.duration is None else frames_for(self.duration, sampling.fps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,9 @@ class FilmDefaults:
     """Settings that a script fixes for its film; None means that the script does not say.
 
     The fields up to `memory_stride` are those of `SamplingConfig`, those from `capacity` on of `MemoryConfig`.
-    `seed` is the film's own seed, `negative_prompt` the one of every shot without its own, `model` and `lora` names or
-    folders as the command line takes them.
+    `duration` is the length of a shot in seconds, in place of `num_frames`; it is counted with the film's fps, whoever
+    says that. `seed` is the film's own seed, `negative_prompt` the one of every shot without its own, `model` and
+    `lora` names or folders as the command line takes them.
     """
 
     width: int | None = None
@@ -113,9 +122,17 @@ class FilmDefaults:
     quality_threshold: float | None = None
     encoder: str | None = None
     scorer: str | None = None
+    duration: float | None = None
+
+    def frames(self, fps: int) -> int | None:
+        """How many pixel frames a shot without a length of its own has at this rate; None if it is not said."""
+        return self.num_frames if self.duration is None else frames_for(self.duration, fps)
 
     def sampling(self) -> Mapping[str, object]:
-        """What the script says of `SamplingConfig`: keyword arguments for it or for `dataclasses.replace`."""
+        """What the script says of `SamplingConfig`: keyword arguments for it or for `dataclasses.replace`.
+
+        A `duration` is not among them: how many `frames` it is depends on the film's fps.
+        """
         return self._said(SamplingConfig)
 
     def memory(self) -> Mapping[str, object]:

@@ -67,7 +67,7 @@ def _shot(shot: Shot, usual_id: str, cast: tuple[Character, ...]) -> object:
         fields["cut"] = False
     if shot.id != usual_id:
         fields["id"] = shot.id
-    for name in ("seed", "num_frames", "negative_prompt", "first_frame_prompt"):
+    for name in ("seed", "num_frames", "duration", "negative_prompt", "first_frame_prompt"):
         value = getattr(shot, name)
         if value is not None:
             fields[name] = value

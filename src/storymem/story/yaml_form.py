@@ -8,7 +8,7 @@ from storymem.story.across import check_across
 from storymem.story.cast import normalise, weave
 from storymem.story.check import Mistakes, validated
 from storymem.story.entries import DefaultsEntry, FilmScript, SceneEntry, ShotEntry
-from storymem.story.model import DEFAULT_FPS, Character, FilmDefaults, Scene, Shot, Story, frames_for
+from storymem.story.model import Character, FilmDefaults, Scene, Shot, Story
 from storymem.story.nodes import Key
 
 __all__ = ["read_film"]
@@ -36,7 +36,6 @@ class _Builder:
     def __init__(self, script: FilmScript, references: dict[tuple[Key, ...], Path]) -> None:
         self.script = script
         self.defaults = script.defaults or DefaultsEntry()
-        self.fps = self.defaults.fps or DEFAULT_FPS
         self.cast = tuple(
             Character(
                 normalise(name),
@@ -54,11 +53,9 @@ class _Builder:
         return Story(script.title.strip(), (script.overview or "").strip(), scenes, self.cast, self.film_defaults())
 
     def film_defaults(self) -> FilmDefaults:
-        said = self.defaults.model_dump(exclude={"memory", "duration"}, exclude_none=True)
+        said = self.defaults.model_dump(exclude={"memory"}, exclude_none=True)
         if self.defaults.memory is not None:
             said |= self.defaults.memory.model_dump(exclude_none=True)
-        if self.defaults.duration is not None:
-            said["num_frames"] = frames_for(self.defaults.duration, self.fps)
         return FilmDefaults(**said)
 
     def scene(self, number: int, entry: SceneEntry) -> Scene:
@@ -68,7 +65,6 @@ class _Builder:
     def shot(self, scene: int, position: int, entry: ShotEntry) -> Shot:
         prompt = entry.prompt.strip()
         full_prompt, characters = weave(prompt, self.cast, describe=entry.describe_cast)
-        num_frames = entry.num_frames if entry.duration is None else frames_for(entry.duration, self.fps)
         first_frame = entry.first_frame_prompt
         self.index += 1
         return Shot(
@@ -79,9 +75,10 @@ class _Builder:
             full_prompt=full_prompt,
             cut=entry.cut,
             seed=entry.seed,
-            num_frames=num_frames,
+            num_frames=entry.num_frames,
             negative_prompt=None if entry.negative_prompt is None else entry.negative_prompt.strip(),
             forget=entry.forget,
             first_frame_prompt=None if first_frame is None else first_frame.strip(),
             characters=characters,
+            duration=entry.duration,
         )
