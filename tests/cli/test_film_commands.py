@@ -100,6 +100,10 @@ def test_a_duration_is_kept_at_another_rate(storymem: Storymem, tmp_path: Path) 
     assert frames() == [17, 9, 5]
     assert frames("--fps", "24") == [25, 13, 5]
     assert frames("--fps", "24", "--frames", "33") == [33, 13, 5]
+    long = tmp_path / "long.yaml"
+    long.write_text("title: T\nshots: [{prompt: The cat waves., duration: 100}]\n", encoding="utf-8")
+    told = storymem("generate", long, "-o", tmp_path / "l", "--model", "tiny-random", "--fps", "120", code=2)
+    assert "Shot 01-01 has 12001 frames at 120 per second; a shot has at most 9997: make it shorter" in told
     made = ("generate", script, "-o", film, "--model", "tiny-random", "--size", "32x32", "--steps", "1", "--no-export")
     storymem(*made, "--fps", "8")
     shots_made = json.loads(storymem("status", film, "--json"))["shots"]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from storymem.cli.script import app
 from storymem.errors import ScriptError, StorageError
 from storymem.media import write_png
+from storymem.settings import SamplingConfig
 from storymem.story import load_story
 from storymem.story.schema import json_schema
 
@@ -156,6 +157,15 @@ def test_convert_keeps_the_story(tmp_path: Path) -> None:
     assert isinstance(script("convert", KITE, out).exception, ScriptError)
     assert "ends in .yaml or .yml" in str(script("convert", KITE, tmp_path / "kite.json").exception)
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_convert_keeps_durations_in_seconds(tmp_path: Path) -> None:
+    """A converted script must fit another frame rate as the first one did."""
+    given, out = tmp_path / "given.yaml", tmp_path / "out.yaml"
+    given.write_text("title: x\ndefaults: {duration: 3}\nshots: [a, {prompt: b, duration: 1.5}]", encoding="utf-8")
+    script("convert", given, out)
+    assert replace(load_story(out), source=None) == replace(load_story(given), source=None)
+    assert [shot.frames(SamplingConfig(fps=24, num_frames=5)) for shot in load_story(out).shots] == [5, 37]
 
 
 @pytest.mark.parametrize("form", ["yaml", "st-bench"])

@@ -3,18 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from storymem.conditioning.layout import VideoLayout, nearest_num_frames, num_latent_frames
+from storymem.conditioning.layout import VideoLayout, num_latent_frames
 from storymem.errors import SettingsError
 
 
 @pytest.mark.parametrize(("frames", "latent"), [(1, 1), (5, 2), (9, 3), (81, 21)])
 def test_latent_frames_are_one_and_then_one_for_four(frames: int, latent: int) -> None:
     assert num_latent_frames(frames) == latent
-
-
-@pytest.mark.parametrize(("seconds", "fps", "frames"), [(5, 16, 81), (2, 16, 33), (0.01, 16, 5), (3, 24, 73)])
-def test_a_duration_becomes_the_nearest_frame_number(seconds: float, fps: int, frames: int) -> None:
-    assert nearest_num_frames(seconds, fps) == frames
 
 
 def test_sizes_of_the_methods_own_shot() -> None:

@@ -50,6 +50,14 @@ class TestSeeds:
         assert all(0 <= seed < 2**53 for seed in seeds)
 
 
+def test_no_shot_is_longer_than_a_shot_may_be() -> None:
+    settings = tiny_settings()
+    manifest(settings=replace(settings, sampling=replace(settings.sampling, num_frames=9997))).check_lengths()
+    longer = manifest(settings=replace(settings, sampling=replace(settings.sampling, num_frames=10001)))
+    with pytest.raises(FilmError, match=r"Shot 01-01 has 10001 frames at \d+ per second; a shot has at most 9997"):
+        longer.check_lengths()
+
+
 class TestSettings:
     def test_what_is_given_is_stronger_than_the_script_and_that_than_our_defaults(self) -> None:
         told = story(f"defaults:\n  num_inference_steps: 7\n  fps: 12\n  seed: 5\n{THREE_SHOTS}")

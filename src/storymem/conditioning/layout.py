@@ -14,7 +14,7 @@ from storymem.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["VideoLayout", "nearest_num_frames", "num_latent_frames"]
+__all__ = ["VideoLayout", "num_latent_frames"]
 
 TEMPORAL_FACTOR = 4
 SPATIAL_FACTOR = 8
@@ -23,11 +23,6 @@ SPATIAL_FACTOR = 8
 def num_latent_frames(num_frames: int, factor: int = TEMPORAL_FACTOR) -> int:
     """Latent frames of `num_frames` pixel frames, a 4k + 1 number: ``(num_frames - 1) / 4 + 1``."""
     return (num_frames - 1) // factor + 1
-
-
-def nearest_num_frames(seconds: float, fps: int, factor: int = TEMPORAL_FACTOR) -> int:
-    """The 4k + 1 number of pixel frames nearest to a duration in seconds; at least 5, for a shot moves."""
-    return max(1, round((seconds * fps - 1) / factor)) * factor + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
 from storymem.film.takes import check_shot_id
 from storymem.settings import MemoryConfig, SamplingConfig, check_seed
-from storymem.story.model import DEFAULT_FPS, Shot, Story
+from storymem.story.model import DEFAULT_FPS, MAX_NUM_FRAMES, Shot, Story
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -202,14 +202,21 @@ class Manifest:
         raise FilmError(f"The film has no shot {shot_id!r}; its shots are {some}.")
 
     def check_lengths(self) -> None:
-        """Every shot that continues another must be longer than what it is given.
+        """Every shot that continues another must be longer than what it is given, and none longer than a shot may be.
+
+        A script's own numbers are looked at when it is read; here the film's frame rate is known too.
 
         Raises:
-            FilmError: one is not.
+            FilmError: one is not, or is.
         """
         before: int | None = None
         for shot in self.story.shots:
             num_frames = shot.frames(self.settings.sampling)
+            if num_frames > MAX_NUM_FRAMES:
+                raise FilmError(
+                    f"Shot {shot.id} has {num_frames} frames at {self.settings.sampling.fps} per second; a shot has at "
+                    f"most {MAX_NUM_FRAMES}: make it shorter or lower the frame rate."
+                )
             motion = self.settings.continue_with == "mm2v" and before is not None and before >= MOTION_FRAMES
             given = 0 if shot.cut or before is None else MOTION_FRAMES if motion else 1
             if num_frames <= given:

@@ -13,9 +13,9 @@ from typing import Any
 from storymem.errors import SettingsError
 from storymem.settings import MemoryConfig, SamplingConfig
 from storymem.story.cast import normalise
-from storymem.story.check import MAX_NUM_FRAMES, Mistakes
+from storymem.story.check import Mistakes
 from storymem.story.entries import NAME, DefaultsEntry, MemoryEntry, seconds_of
-from storymem.story.model import DEFAULT_FPS, frames_for
+from storymem.story.model import DEFAULT_FPS, MAX_NUM_FRAMES, frames_for
 from storymem.story.nodes import Key
 
 __all__ = ["check_across"]

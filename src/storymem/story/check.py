@@ -22,9 +22,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from storymem.errors import Problem
+from storymem.story.model import MAX_NUM_FRAMES
 from storymem.story.nodes import Key, Tree, describe, field_path, shorten
 
-__all__ = ["MAX_NUM_FRAMES", "Cut", "Form", "Frames", "Mistakes", "Text", "TextOrFields", "refuse", "validated"]
+__all__ = ["Cut", "Form", "Frames", "Mistakes", "Text", "TextOrFields", "refuse", "validated"]
 
 _NOT_BLANK = r"\S"
 _CUT_WORDS = {"true": True, "yes": True, "false": False, "no": False}
@@ -118,8 +119,6 @@ Cut = Annotated[
     BeforeValidator(_cut),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": f"^({_ANY_CASE})$"}]}),
 ]
-
-MAX_NUM_FRAMES = 9997
 
 
 def _frames(value: int) -> int:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from storymem.settings import MemoryConfig, SamplingConfig, Solver
 
-__all__ = ["DEFAULT_FPS", "Character", "FilmDefaults", "Scene", "Shot", "Story", "frames_for"]
+__all__ = ["DEFAULT_FPS", "MAX_NUM_FRAMES", "Character", "FilmDefaults", "Scene", "Shot", "Story", "frames_for"]
 
 DEFAULT_FPS: int = SamplingConfig().fps
 """Frames per second that durations are counted with when the script does not say."""
+
+MAX_NUM_FRAMES = 9997
+"""The longest shot, in pixel frames: a larger number is a slip of the pen, and no model makes so long a shot."""
 
 
 def frames_for(seconds: float, fps: int) -> int:
