@@ -1,11 +1,12 @@
 """How long a world's clips take to become what the trainer needs: drawn, then encoded in two ways.
 
-    python benchmarks/training_clips.py [--groups N] [--frames F] [--threads N]
+    python benchmarks/training_clips.py [--groups N] [--frames F] [--threads N] [--workers N ...]
 
 Groups of four clips of 112x64 pixels, as `examples/train/storyland/5_clips.yaml` has them, each with a known first
 frame and three keyframes (`--frames 1`: one, as `4_finer.yaml`) in two versions. Milliseconds a group, medians: to draw
 it, to encode it with the encoder of the small model as it is, and as the block code that it is
-(`storymem.training.block_code`). Both encode the same drawings in turn.
+(`storymem.training.block_code`). Both encode the same drawings in turn. Then groups a second, drawn and encoded in this
+process and ahead by others, as with `runtime.workers: N`; their start is not counted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from storymem.conditioning.codec import LatentCodec
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
+from storymem.training.ahead import DrawnAhead
 from storymem.training.block_code import BlockCodec, quick_codec
 from storymem.training.clips import Clip
 from storymem.training.encode import SourceLoader
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=20)
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     vae = load_components(resolve_model(ModelRequest()).model.folder, only=["vae"]).vae
@@ -84,6 +87,23 @@ def main() -> None:
     for name, values in times.items():
         print(f"{name:12}{statistics.median(values):8.1f} ms a group")
     print(f"largest difference of latents: {largest:.1e}")
+
+    here = loaders["block code"]
+    here.source = StorylandSource(112, 64, args.frames, {"clips": 4, "two_heroes": 0.6})
+    print(f"in this process {groups_a_second(here, args.groups):6.2f} groups a second")
+    for workers in args.workers:
+        ahead = DrawnAhead(here, here, workers, ordered=10**6)
+        print(f"{workers:2} ahead        {groups_a_second(ahead, args.groups, 4 * workers):6.2f} groups a second")
+
+
+def groups_a_second(loader: SourceLoader | DrawnAhead, count: int, before: int = 2) -> float:
+    """How many of the next `count` groups are loaded in a second, after some that may lie ready from the start."""
+    for index in range(before):
+        loader.load(index)
+    started = time.perf_counter()
+    for index in range(before, before + count):
+        loader.load(index)
+    return count / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

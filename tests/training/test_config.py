@@ -86,6 +86,7 @@ def test_mistakes(text: str, message: str) -> None:
         ("runtime: {gradient_checkpointing: true}", "runtime.gradient_checkpointing does nothing in the vae stage"),
         ("runtime: {compile: static}", "runtime.compile does nothing in the vae stage: leave it out."),
         ("runtime: {base_dtype: bfloat16}", "runtime.base_dtype does nothing in the vae stage"),
+        ("runtime: {workers: 2}", "runtime.workers does nothing in the vae stage"),
         ("data: {world: w, store: device}", "data.store does nothing in the vae stage"),
         ("data: {world: w, variants: 2}", "data.variants does nothing in the vae stage"),
         ("data: {world: w, keyframes_per_clip: 2}", "data.keyframes_per_clip does nothing in the vae stage"),
@@ -119,6 +120,7 @@ def test_what_does_nothing_for_other_stages_is_refused() -> None:
         (full + "runtime: {base_dtype: bfloat16}\n", "runtime.base_dtype does nothing with train: full"),
         (footage.replace("prepared", "prepared, pool: 8"), "data.pool does nothing with data.folder"),
         (footage.replace("prepared", "prepared, store: device"), "data.store does nothing with data.folder"),
+        (footage + "runtime: {workers: 2}\n", "runtime.workers does nothing with data.folder"),
         (MINIMAL + "optimizer: {betas: [0.9, 1]}\n", "less than 1"),
     ):
         with pytest.raises(SettingsError, match=message):

@@ -93,6 +93,7 @@ class VaeStage(_Stage):
             "runtime.gradient_checkpointing",
             "runtime.compile",
             "runtime.base_dtype",
+            "runtime.workers",
             "data.store",
             "data.keyframes_per_clip",
             "data.variants",
@@ -145,7 +146,8 @@ class _DenoisingStage(_Stage):
     @model_validator(mode="after")
     def _all_of_a_folder_is_there(self) -> _DenoisingStage:
         if self.data.folder is not None:
-            _refuse_idle(self, "with data.folder, which is encoded on disk and seen whole", ("data.pool", "data.store"))
+            idle = ("data.pool", "data.store", "runtime.workers")
+            _refuse_idle(self, "with data.folder, which is encoded on disk and seen whole", idle)
         return self
 
 

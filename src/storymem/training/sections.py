@@ -84,6 +84,9 @@ class RuntimeSection(Section):
     """Type of frozen weights; bfloat16 halves their memory. For a LoRA only."""
     threads: NotNegative = 0
     """CPU threads; 0 leaves it to PyTorch."""
+    workers: NotNegative = 0
+    """Processes that draw and encode groups of a world ahead, for an accelerator that would wait for them; 0 does so in
+    between. Not in the VAE stage."""
     compile: Literal["off", "static", "dynamic"] = "off"
     """Compile the repeated blocks: one program per number of keyframes (static) or one for all (dynamic). Not a VAE."""
     gradient_checkpointing: bool = False

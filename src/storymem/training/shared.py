@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import Components
 from storymem.settings import SamplingConfig
+from storymem.training.ahead import DrawnAhead
 from storymem.training.attention import use_matrix_attention
 from storymem.training.block_code import quick_codec
 from storymem.training.clips import ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import Geometry
-from storymem.training.encode import CachedLoader, SourceLoader, weights_digest
+from storymem.training.encode import CachedLoader, GroupLoader, SourceLoader, weights_digest
 from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
 from storymem.training.recognition import Recogniser
@@ -194,8 +196,10 @@ class DenoisingRun:
                 "sample sheets are made on worlds and without runtime.fsdp: set sample.every to 0, and look at "
                 "`storymem generate` with the result."
             )
+        apart = copy.deepcopy(vae)  # stays on the CPU, for other processes
         self.vae = vae.to(accelerator.device)
-        quicken_stills(self.vae)
+        for one in (self.vae, apart):
+            quicken_stills(one)
         self.codec = quick_codec(self.vae)
         self.source = open_data(stage.data)
         if described and stage.data.folder is not None:
@@ -217,7 +221,13 @@ class DenoisingRun:
             "clips": self.source.identity,
             "VAE": digest,
         }
-        loader = make_loader(stage, self.source, self.codec, accelerator.device, digest)
+        loader: GroupLoader = make_loader(stage, self.source, self.codec, accelerator.device, digest)
+        if stage.runtime.workers:
+            assert isinstance(loader, SourceLoader)  # of a world
+            twin = make_loader(stage, self.source, quick_codec(apart), torch.device("cpu"), digest)
+            assert isinstance(twin, SourceLoader)
+            ordered = len(loader) - stage.data.held_out
+            loader = DrawnAhead(loader, twin, stage.runtime.workers, ordered=ordered)
         if isinstance(loader, CachedLoader):
             for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
                 loader.load(index)
