@@ -69,7 +69,7 @@ def draw(codec: LatentCodec, count: int, memory: int, sampling: SamplingConfig, 
         memories.append(codec.encode(pixels[others, :, frames // 2, None])[:, :, 0].transpose(0, 1)[None])
         captions.append(group.clips[target].caption)
         truths.append(ground_truth(group.clips[target].spec, frames, height, width, fps=sampling.fps))
-    blank = codec.encode_known(None, frames, height, width)
+    blank = codec.encode_known(None, frames, height, width, blank=sampling.blank)
     return Batch(torch.cat(latents), torch.cat(memories), blank, tuple(captions), tuple(truths))
 
 

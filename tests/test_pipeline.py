@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from PIL import Image
 
+from storymem.conditioning.codec import blank_frame
 from storymem.conditioning.condition import ShotCondition
 from storymem.errors import ModelError, SettingsError
 from storymem.models.checkpoints import load_components
@@ -94,6 +95,26 @@ def test_known_frames_are_not_overwritten_by_the_zeros(pipe: StoryMemPipeline) -
     assert difference(condition.condition_latents[:, :, :1], alone) < 1e-5  # the VAE is causal
     blank = pipe.encode_condition(SMALL).condition_latents
     assert difference(condition.condition_latents[:, :, :1], blank[:, :, :1]) > 0.1
+
+
+def test_what_is_not_known_may_be_a_gradient(pipe: StoryMemPipeline) -> None:
+    """From dark to red to the right, and to green to the bottom; known frames stay in front of it."""
+    picture = blank_frame("gradient", 32, 48)
+    assert (picture[0, :, 0] == -1).all()
+    assert (picture[0, :, -1] == 1).all()
+    assert (picture[1, 0] == -1).all()
+    assert (picture[1, -1] == 1).all()
+    assert not picture[2].any()
+    assert not blank_frame("zeros", 32, 48).any()
+    sampling = dataclasses.replace(SMALL, blank="gradient")
+    grey, blank = (pipe.encode_condition(config).condition_latents for config in (SMALL, sampling))
+    frames = blank_frame("gradient", SMALL.height, SMALL.width)[None, :, None].repeat(1, 1, SMALL.num_frames, 1, 1)
+    assert difference(blank, pipe.codec.encode(frames)) < 1e-5
+    assert difference(blank, grey) > 0.1
+    assert torch.equal(pipe.encode_condition(sampling).condition_latents, blank)
+    frames[0, :, 0] = torch.from_numpy(frame(3))
+    known = pipe.encode_condition(sampling, known_frames=[frame(3)]).condition_latents
+    assert difference(known, pipe.codec.encode(frames)) < 1e-5
 
 
 def test_batched_guidance_is_sequential_guidance(pipe: StoryMemPipeline) -> None:

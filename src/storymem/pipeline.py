@@ -174,6 +174,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             known=torch.stack(known, dim=1) if known else None,
             stride=sampling.memory_stride,
             device=self._execution_device,
+            blank=sampling.blank,
         )
 
     @torch.no_grad()

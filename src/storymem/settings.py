@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Literal
+from typing import Literal, get_args
 
 from storymem.errors import SettingsError
 
@@ -20,6 +20,14 @@ MAX_FPS = 240
 """The most frames per second."""
 
 Solver = Literal["unipc", "dpm++", "euler"]
+
+Blank = Literal["zeros", "gradient"]
+"""What a model is shown in place of frames that are not known; see `SamplingConfig`."""
+
+
+def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"{name} is {value!r}; it must be one of {', '.join(known)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,9 @@ class SamplingConfig:
         memory_guidance_scale: how far the shot is led away from what would be made of the prompt without the memory
             (a third branch, as arXiv 2211.09800 has it for images); 1.0, the method's, switches it off.
         memory_stride: S of the negative RoPE shift: memory slot i of M sits at temporal position -(M - i) * S.
+        blank: what stands for frames that are not known, before they are encoded: ``zeros``, the method's, which are a
+            grey picture; or ``gradient``, redder to the right and greener to the bottom, for a model that was trained
+            so: it tells each of its tokens where in the picture it is.
         batch_cfg: run both guidance branches as one batch of two (faster on a GPU with room) or one after the other.
     """
 
@@ -58,6 +69,7 @@ class SamplingConfig:
     guidance_scale_2: float | None = None
     memory_guidance_scale: float = 1.0
     memory_stride: int = 5
+    blank: Blank = "zeros"
     batch_cfg: bool = False
 
     def __post_init__(self) -> None:
@@ -71,8 +83,9 @@ class SamplingConfig:
         if self.num_frames < 1 or (self.num_frames - 1) % 4:
             lower = max(1, (self.num_frames - 1) // 4 * 4 + 1)
             raise SettingsError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as {lower} or {lower + 4}.")
-        if self.num_inference_steps < 1:
-            raise SettingsError(f"num_inference_steps is {self.num_inference_steps}; it must be at least 1.")
+        for name in ("num_inference_steps", "memory_stride"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not 1 <= self.fps <= MAX_FPS:
             raise SettingsError(f"fps is {self.fps}; it must be between 1 and {MAX_FPS}.")
         if not 0 < self.shift < inf:
@@ -83,10 +96,8 @@ class SamplingConfig:
             scale = getattr(self, name)
             if scale is not None and not 1 <= scale < inf:
                 raise SettingsError(f"{name} is {scale}; it must be a number of at least 1 (1 switches guidance off).")
-        if self.memory_stride < 1:
-            raise SettingsError(f"memory_stride is {self.memory_stride}; it must be at least 1.")
-        if self.solver not in ("unipc", "dpm++", "euler"):
-            raise SettingsError(f"solver is {self.solver!r}; it must be one of unipc, dpm++, euler.")
+        _check_choice("blank", self.blank, get_args(Blank))
+        _check_choice("solver", self.solver, get_args(Solver))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ class TestSettings:
         assert json.dumps(whole) == json.dumps(Recipe.sampling_of(SamplingConfig(shift=4.0, guidance_scale=3.0)))
 
     def test_a_setting_that_older_films_do_not_know_is_in_the_key_only_when_it_is_used(self) -> None:
-        assert "memory_guidance_scale" not in Recipe.sampling_of(SamplingConfig())
+        assert not {"memory_guidance_scale", "blank"} & set(Recipe.sampling_of(SamplingConfig()))
+        assert Recipe.sampling_of(SamplingConfig(blank="gradient"))["blank"] == "gradient"
         assert Recipe.sampling_of(SamplingConfig(memory_guidance_scale=2))["memory_guidance_scale"] == 2.0
 
     def test_speed_settings_are_no_difference(self, finished: Studio) -> None:

@@ -11,7 +11,7 @@ from toys import CHECKPOINT
 from storymem.conditioning.codec import LatentCodec
 from storymem.models.checkpoints import load_components
 from storymem.pipeline import StoryMemPipeline
-from storymem.settings import SamplingConfig
+from storymem.settings import Blank, SamplingConfig
 from storymem.training.clips import Clip
 from storymem.training.denoise import Geometry, conditions_of
 from storymem.training.encode import SourceLoader
@@ -71,13 +71,12 @@ def seen_by(module: torch.nn.Module, calls: list[dict[str, Any]]) -> Any:
 
 
 @pytest.mark.parametrize("num_known", [0, 1, 5])
-@pytest.mark.parametrize("num_memory", [0, 3])
-def test_the_transformer_sees_the_same(pipe: StoryMemPipeline, num_known: int, num_memory: int) -> None:
+@pytest.mark.parametrize(("num_memory", "blank"), [(0, "zeros"), (3, "zeros"), (0, "gradient"), (3, "gradient")])
+def test_the_transformer_sees_the_same(pipe: StoryMemPipeline, num_known: int, num_memory: int, blank: Blank) -> None:
     source = TwoClips()
     codec = LatentCodec(pipe.vae)
-    loader = SourceLoader(
-        source, codec, seed=3, known=(1, 5), keyframes=FRAMES, variants=0, config=AugmentSection(probability=0)
-    )
+    still = AugmentSection(probability=0)
+    loader = SourceLoader(source, codec, seed=3, known=(1, 5), keyframes=FRAMES, variants=0, config=still, empty=blank)
     data = DataSection(world="noise", width=SIZE, height=SIZE, num_frames=FRAMES, keyframes_per_clip=FRAMES, variants=0)
     store = ClipStore(loader, data, windowed=True)
     slots = tuple(MemorySlot(1, number, 0) for number in (2, 4, 7)[:num_memory])  # all frames are keyframes: in order
@@ -95,7 +94,9 @@ def test_the_transformer_sees_the_same(pipe: StoryMemPipeline, num_known: int, n
         "clip 0",
         memory=[clips[1][:, slot.keyframe] for slot in slots],
         known_frames=[clips[0][:, i] for i in range(num_known)],
-        sampling=SamplingConfig(width=SIZE, height=SIZE, num_frames=FRAMES, num_inference_steps=1, guidance_scale=1.0),
+        sampling=SamplingConfig(
+            width=SIZE, height=SIZE, num_frames=FRAMES, num_inference_steps=1, guidance_scale=1.0, blank=blank
+        ),
         latents=noise,
         output_type="latent",
     )

@@ -235,9 +235,10 @@ def test_latents_are_known_by_all_that_makes_them(small_model: Path, footage: Pa
         return latent_folder(config, vae_digest(vae))
 
     names = [folder(), folder("runtime.precision=bfloat16"), folder("data.num_frames=1")]
+    names.append(folder("conditioning={blank: gradient, max_memory: 4, motion_frames: 0.2}"))
     vae.register_to_config(latents_std=[2 * one for one in vae.config.latents_std])
     names.append(folder())
-    assert len(set(names)) == 4
+    assert len(set(names)) == 5
 
 
 def test_one_held_out_group_knows_no_wrong_memory(small_model: Path, tmp_path: Path) -> None:

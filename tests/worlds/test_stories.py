@@ -150,3 +150,16 @@ def test_sampling_and_scripts_do_not_import_torch() -> None:
         "s = sample_story(1); story_script(s); story_truth(s); sys.exit(3 if 'torch' in sys.modules else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_groups_show_both_heroes_as_often_as_is_said() -> None:
+    def casts(together: float | None) -> list[list[int]]:
+        groups = (sample_group(seed, clips=9, two_heroes=1.0, together=together) for seed in range(60))
+        return [[len(clip.spec.actors) for clip in group.clips] for group in groups]
+
+    assert all(cast.count(2) >= 1 and cast.count(1) >= 2 for cast in casts(1.0))
+    for together, least, most in ((1.0, 7, 7), (0.0, 1, 1), (0.5, 3.5, 4.5), (None, 2.5, 3.5)):
+        mean = sum(cast.count(2) for cast in casts(together)) / 60
+        assert least <= mean <= most, (together, mean)
+    lone = sample_group(3, clips=9, two_heroes=0.0, together=1.0)
+    assert {len(clip.spec.actors) for clip in lone.clips} == {1}

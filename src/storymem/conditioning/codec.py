@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from storymem.settings import Blank
+
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
-__all__ = ["LatentCodec"]
+__all__ = ["LatentCodec", "blank_frame"]
+
+
+def blank_frame(blank: Blank, height: int, width: int) -> torch.Tensor:
+    """What stands for a frame that is not known, ``[3, height, width]`` in [-1, 1]; see `SamplingConfig.blank`.
+
+    A transformer whose only positions are rotary knows where two tokens are to each other, not where in the picture
+    they are. Wan's VAE shows it the edges, for its convolutions are padded; a VAE whose code is one of blocks does not.
+    """
+    frame = torch.zeros(3, height, width)
+    if blank == "gradient":
+        frame[0] = torch.linspace(-1, 1, width)
+        frame[1] = torch.linspace(-1, 1, height)[:, None]
+    return frame
 
 
 class LatentCodec:
     """A Wan VAE with its latent normalisation and two caches.
 
-    - The latents of all-zero frames (a shot that begins with a cut has no known frames) are computed once per size.
+    - The latents of blank frames (a shot that begins with a cut has no known frames) are computed once per size.
     - The latents of a keyframe are computed once while it stays in use, whatever the number of shots that see it.
 
     Both are exact: a cached tensor is the one that was computed. Latents are float32 on the CPU between uses.
@@ -98,16 +113,18 @@ class LatentCodec:
         height: int,
         width: int,
         device: torch.device | str | None = None,
+        blank: Blank = "zeros",
     ) -> torch.Tensor:
-        """Encode the known frames ``[3, K, H, W]`` followed by zeros in pixel space: ``[1, z, F_lat, h, w]``.
+        """Encode the known frames ``[3, K, H, W]`` followed by blank ones in pixel space: ``[1, z, F_lat, h, w]``.
 
-        The frames are put in front of the zeros before encoding; zeros never overwrite them.
+        The frames are put in front of the blank ones before encoding, which never overwrite them.
         """
         if known is not None and known.shape[1]:
-            pixels = torch.zeros(1, 3, num_frames, height, width)
+            pixels = blank_frame(blank, height, width)[None, :, None].repeat(1, 1, num_frames, 1, 1)
             pixels[0, :, : known.shape[1]] = known
             return self.encode(pixels, device).cpu()
-        key = (num_frames, height, width, self.vae.dtype)
+        key = (num_frames, height, width, self.vae.dtype, blank)
         if key not in self._blank:
-            self._blank[key] = self.encode(torch.zeros(1, 3, num_frames, height, width), device).cpu()
+            pixels = blank_frame(blank, height, width)[None, :, None].expand(-1, -1, num_frames, -1, -1)
+            self._blank[key] = self.encode(pixels, device).cpu()
         return self._blank[key]

@@ -15,6 +15,7 @@ import torch
 from storymem.conditioning.layout import VideoLayout
 from storymem.conditioning.rope import temporal_positions
 from storymem.errors import SettingsError
+from storymem.settings import Blank
 
 if TYPE_CHECKING:
     from storymem.conditioning.codec import LatentCodec
@@ -102,7 +103,7 @@ def build_condition(
         layout: the sizes; `num_memory` must be that of `memory_latents`.
         memory_latents: ``[B, z, M, h, w]``, one latent frame per keyframe, or None. A shot is made with B = 1; training
             puts clips of the same layout into one condition.
-        condition_latents: ``[B, z, F_lat, h, w]``, the encoded known frames followed by zeros.
+        condition_latents: ``[B, z, F_lat, h, w]``, the encoded known frames followed by blank ones.
         stride: S of the negative RoPE shift.
     """
     num_memory = 0 if memory_latents is None else memory_latents.shape[2]
@@ -127,6 +128,7 @@ def encode_condition(
     known: torch.Tensor | None = None,
     stride: int = 5,
     device: torch.device | str | None = None,
+    blank: Blank = "zeros",
 ) -> ShotCondition:
     """Encode pixels into a condition.
 
@@ -139,6 +141,7 @@ def encode_condition(
         known: known first frames ``[3, K, H, W]`` in [-1, 1], or None.
         stride: S of the negative RoPE shift.
         device: where the VAE runs.
+        blank: what stands for frames that are not known; see `SamplingConfig`.
 
     Raises:
         SettingsError: a frame has another size than the shot.
@@ -163,5 +166,5 @@ def encode_condition(
     memory_latents = None
     if memory:
         memory_latents = torch.cat([codec.encode_keyframe(frame, device) for frame in memory], dim=2)
-    condition_latents = codec.encode_known(known, num_frames, height, width, device)
+    condition_latents = codec.encode_known(known, num_frames, height, width, device, blank)
     return build_condition(layout, memory_latents, condition_latents, stride=stride)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from storymem.conditioning.codec import blank_frame
 from storymem.errors import CheckpointError, SettingsError
+from storymem.settings import Blank
 from storymem.training.augment import augment
 from storymem.training.clips import ClipSource
 from storymem.training.seeding import generator
@@ -55,7 +57,7 @@ class EncodedClip(Protocol):
         """Who or what it shows; None: not known."""
 
     def known(self, count: int) -> torch.Tensor:
-        """``[z, F_lat, h, w]``: its first `count` frames followed by zeros, encoded."""
+        """``[z, F_lat, h, w]``: its first `count` frames followed by blank ones, encoded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +116,7 @@ class SourceLoader:
         keyframes: K.
         variants: V.
         config: how memory frames are augmented.
+        empty: what stands for frames that are not known; see `SamplingConfig`.
         device: where encoded clips are kept.
         dtype: of encoded clips.
     """
@@ -128,6 +131,7 @@ class SourceLoader:
         keyframes: int,
         variants: int,
         config: AugmentSection,
+        empty: Blank = "zeros",
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -138,6 +142,7 @@ class SourceLoader:
         self.keyframes = keyframes
         self.variants = variants
         self.config = config
+        self.empty = empty
         self.device = device
         self.dtype = dtype
         self._blank: torch.Tensor | None = None
@@ -147,7 +152,8 @@ class SourceLoader:
         """See `GroupLoader.blank`."""
         if self._blank is None:
             frames = self.source.group(0)[0].frames
-            latents = self.codec.encode_known(None, *frames.shape[1:])
+            num_frames, height, width = frames.shape[1:]
+            latents = self.codec.encode_known(None, num_frames, height, width, blank=self.empty)
             self._blank = latents[0].to(self.device, self.dtype)
         return self._blank
 
@@ -179,9 +185,9 @@ class SourceLoader:
         latents = self._encode(frames)
         known = {}
         for count in self.known:
-            zeroed = frames.clone()
-            zeroed[:, :, count:] = 0
-            known[count] = self._encode(zeroed)
+            given = frames.clone()
+            given[:, :, count:] = blank_frame(self.empty, *frames.shape[3:])[:, None]
+            known[count] = self._encode(given)
         chosen = [self._keyframes(clip, index, number) for number, clip in enumerate(clips, start)]
         pictures = torch.stack([picture for _, versions in chosen for picture in versions])
         keyframes = self._encode(pictures[:, :, None])[:, :, 0]

@@ -23,7 +23,7 @@ __all__ = ["draw_sheet", "sampling_of"]
 
 def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str, Any]:
     """Fields of `SamplingConfig`: how sample sheets are made, and films with the model if nothing else is said."""
-    return {
+    sampling = {
         "width": geometry.width,
         "height": geometry.height,
         "num_frames": geometry.num_frames,
@@ -32,6 +32,8 @@ def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str,
         "guidance_scale": stage.sample.guidance_scale if _guided(stage) else 1.0,
         "memory_stride": stage.conditioning.memory_stride,
     }
+    blank = stage.conditioning.blank
+    return sampling if blank == "zeros" else {**sampling, "blank": blank}
 
 
 def _guided(stage: BaseStage | MemoryStage) -> bool:

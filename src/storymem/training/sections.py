@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from storymem.settings import Blank
+
 __all__ = [
     "AugmentSection",
     "BaseConditioningSection",
@@ -178,6 +180,8 @@ class ConditioningSection(Section):
     """How often the prompt is empty, for classifier-free guidance."""
     memory_stride: Positive = 5
     """S of the negative RoPE shift."""
+    blank: Blank = "zeros"
+    """What stands for frames that are not known: the method's zeros, or a gradient that tells tokens where they are."""
     augment: AugmentSection = AugmentSection()
 
     @model_validator(mode="after")

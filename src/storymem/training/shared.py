@@ -123,6 +123,8 @@ def latent_folder(stage: BaseStage | MemoryStage, digest: str) -> str:
         stage.seed,
     ]
     parts += [list(_known(stage)), stage.conditioning.augment.model_dump(exclude={"probability"})]
+    if stage.conditioning.blank != "zeros":  # the default was there before it had a name
+        parts.append(stage.conditioning.blank)
     return f"latents-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
 
@@ -147,6 +149,7 @@ def make_loader(
         keyframes=data.keyframes_per_clip,
         variants=data.variants,
         config=stage.conditioning.augment,
+        empty=stage.conditioning.blank,
         device=device if data.store == "device" and data.world is not None else "cpu",
         dtype=dtype_of(stage.runtime.precision),
     )

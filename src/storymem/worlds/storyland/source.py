@@ -32,6 +32,8 @@ class StorylandOptions(BaseModel):
         clips: in a group.
         two_heroes: share of groups with two heroes.
         told: share of captions that tell the looks, which the others leave to memory.
+        together: in groups of two heroes, share of clips that show both; after one of each alone and one of both.
+            null: about a third do.
         phrasings: captions per clip, which say the same in other words.
         device: where pictures are drawn, in torch's words.
     """
@@ -43,6 +45,7 @@ class StorylandOptions(BaseModel):
     clips: int = Field(default=8, ge=2)
     two_heroes: float = Field(default=0.4, ge=0, le=1)
     told: float = Field(default=0.4, ge=0, le=1)
+    together: float | None = Field(default=None, ge=0, le=1)
     phrasings: int = Field(default=2, ge=1)
     device: str = "cpu"
 
@@ -75,7 +78,9 @@ class StorylandSource:
     @property
     def identity(self) -> str:
         """See `ClipSource.identity`."""
-        return f"storyland/{self.options.model_dump_json()}/{self.width}x{self.height}x{self.num_frames}"
+        return (
+            f"storyland/{self.options.model_dump_json(exclude_none=True)}/{self.width}x{self.height}x{self.num_frames}"
+        )
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -128,4 +133,11 @@ class StorylandSource:
 
     def _group(self, index: int) -> Group:
         options = self.options
-        return sample_group(index, options.split, clips=options.clips, two_heroes=options.two_heroes, told=options.told)
+        return sample_group(
+            index,
+            options.split,
+            clips=options.clips,
+            two_heroes=options.two_heroes,
+            told=options.told,
+            together=options.together,
+        )

@@ -93,7 +93,13 @@ def _style(rng: Random, heroes: int, actors: int, told: float) -> CaptionStyle:
 
 
 def sample_group(
-    seed: int, split: Split = "train", *, clips: int = 16, two_heroes: float = 0.4, told: float = 0.4
+    seed: int,
+    split: Split = "train",
+    *,
+    clips: int = 16,
+    two_heroes: float = 0.4,
+    told: float = 0.4,
+    together: float | None = None,
 ) -> Group:
     """A group by lot.
 
@@ -103,6 +109,8 @@ def sample_group(
         clips: how many.
         two_heroes: the chance that the group has a second hero.
         told: the chance that a caption tells the looks, which others leave to memory.
+        together: in groups of two heroes, the chance that a clip shows both; after one of each alone and one of both.
+            None: about a third do.
     """
     rng = Random(f"storyland/group/{split}/{seed}")
     number = 2 if rng.random() < two_heroes else 1
@@ -112,7 +120,12 @@ def sample_group(
     made = []
     for index in range(clips):
         # Everyone is in at least one of the first clips; after that by lot.
-        cast = casts[index % len(casts)] if index < 2 * len(casts) else rng.choice(casts)
+        if index < (2 if together is None else 1) * len(casts):
+            cast = casts[index % len(casts)]
+        elif together is None or number == 1:
+            cast = rng.choice(casts)
+        else:
+            cast = casts[-1] if rng.random() < together else rng.choice(casts[:-1])
         place = rng.choice(places)
         spec = stage(
             rng,
