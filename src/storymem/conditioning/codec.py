@@ -29,6 +29,14 @@ def blank_frame(blank: Blank, height: int, width: int) -> torch.Tensor:
     return frame
 
 
+def _blank_video(blank: Blank, num_frames: int, height: int, width: int) -> torch.Tensor:
+    """``[1, 3, F, H, W]``; all of it is asked for at once, so that a shot that no machine can hold fails here."""
+    pixels = torch.zeros(1, 3, num_frames, height, width)
+    if blank != "zeros":
+        pixels += blank_frame(blank, height, width)[:, None]
+    return pixels
+
+
 class LatentCodec:
     """A Wan VAE with its latent normalisation and two caches.
 
@@ -120,11 +128,10 @@ class LatentCodec:
         The frames are put in front of the blank ones before encoding, which never overwrite them.
         """
         if known is not None and known.shape[1]:
-            pixels = blank_frame(blank, height, width)[None, :, None].repeat(1, 1, num_frames, 1, 1)
+            pixels = _blank_video(blank, num_frames, height, width)
             pixels[0, :, : known.shape[1]] = known
             return self.encode(pixels, device).cpu()
         key = (num_frames, height, width, self.vae.dtype, blank)
         if key not in self._blank:
-            pixels = blank_frame(blank, height, width)[None, :, None].expand(-1, -1, num_frames, -1, -1)
-            self._blank[key] = self.encode(pixels, device).cpu()
+            self._blank[key] = self.encode(_blank_video(blank, num_frames, height, width), device).cpu()
         return self._blank[key]
