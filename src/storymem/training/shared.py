@@ -199,10 +199,9 @@ class DenoisingRun:
                 "sample sheets are made on worlds and without runtime.fsdp: set sample.every to 0, and look at "
                 "`storymem generate` with the result."
             )
-        apart = copy.deepcopy(vae)  # stays on the CPU, for other processes
+        apart = copy.deepcopy(vae) if stage.runtime.workers else None  # stays on the CPU, for other processes
         self.vae = vae.to(accelerator.device)
-        for one in (self.vae, apart):
-            quicken_stills(one)
+        quicken_stills(self.vae)
         self.codec = quick_codec(self.vae)
         self.source = open_data(stage.data)
         if described and stage.data.folder is not None:
@@ -227,6 +226,7 @@ class DenoisingRun:
         loader: GroupLoader = make_loader(stage, self.source, self.codec, accelerator.device, digest)
         if stage.runtime.workers:
             assert isinstance(loader, SourceLoader)  # of a world
+            quicken_stills(apart)
             twin = make_loader(stage, self.source, quick_codec(apart), torch.device("cpu"), digest)
             assert isinstance(twin, SourceLoader)
             ordered = len(loader) - stage.data.held_out
