@@ -28,21 +28,19 @@ from typing import Any
 
 import torch
 
+from storyland_levels import Model
 from storymem.cli.options import given
-from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import build_condition
 from storymem.conditioning.layout import VideoLayout
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
-from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import draw_noise
-from storymem.training.networks import Denoiser
-from storymem.training.objective import NUM_TRAIN_TIMESTEPS, sequence_of, transformer_input
-from storymem.training.text import tokenize
+from storymem.training.objective import sequence_of
 from storymem.worlds.storyland import Group, render, sample_group
 from storymem.worlds.storyland.captions import describe
 
+WAYS = ("told, sides", "told, order", "memory")
 SCENE = "stands in the meadow at noon"
 # Where heroes stand in a medium shot, in shares of its width.
 LEFT, MIDDLE, RIGHT = (0.2, 0.36), (0.42, 0.58), (0.64, 0.8)
@@ -56,58 +54,43 @@ class Asked:
     memory: torch.Tensor | None = None
 
 
-class Model:
+class Expecting(Model):
     """Says what it expects from pure noise."""
 
-    def __init__(self, folder: Path, sampling: SamplingConfig, noises: int) -> None:
-        parts: Any = load_components(folder, dtype=torch.float32)
-        self.codec = LatentCodec(parts.vae)
-        self.denoiser = Denoiser(parts.transformer, parts.text_encoder).eval()
-        self.tokenizer = parts.tokenizer
-        self.width, self.height, self.frames = sampling.width, sampling.height, sampling.num_frames
-        self.blank, self.stride = sampling.blank, sampling.memory_stride
-        self.seeds = range(noises)
-
     @torch.no_grad()
-    def expected(self, prompt: str, memory: torch.Tensor | None) -> torch.Tensor:
+    def expected(self, prompt: str, memory: torch.Tensor | None, noises: int) -> torch.Tensor:
         """The mean picture ``[z, h, w]`` over noises and frames."""
-        count, number = len(self.seeds), 0 if memory is None else memory.shape[2]
-        layout = VideoLayout(self.frames, self.height, self.width, number, 0)
-        blank = self.codec.encode_known(None, self.frames, self.height, self.width, blank=self.blank)
-        shown = None if memory is None else memory.expand(count, -1, -1, -1, -1)
-        condition = build_condition(layout, shown, blank.expand(count, -1, -1, -1, -1), stride=self.stride)
-        noise = draw_noise(self.seeds, blank.shape[1:], "cpu")
+        sampling, number = self.sampling, 0 if memory is None else memory.shape[2]
+        layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, number, 0)
+        blank = self.codec.encode_known(
+            None, sampling.num_frames, sampling.height, sampling.width, blank=sampling.blank
+        ).expand(noises, -1, -1, -1, -1)
+        shown = None if memory is None else memory.expand(noises, -1, -1, -1, -1)
+        condition = build_condition(layout, shown, blank, stride=sampling.memory_stride)
+        seeds = range(noises)
+        noise = draw_noise(seeds, blank.shape[1:], "cpu")
         # At level 1 the memory's slots are noise as well; the model sees memory in the condition.
-        hidden = None if memory is None else draw_noise([~s % 2**31 for s in self.seeds], memory.shape[1:], "cpu")
-        states = sequence_of(hidden, noise)
-        channels = int(self.denoiser.transformer.config.in_channels)
-        ids, mask = tokenize(self.tokenizer, [prompt] * count)
-        levels = torch.full((count,), float(NUM_TRAIN_TIMESTEPS))
-        states = transformer_input(states, [condition], channels, torch.float32)
-        velocity, _ = self.denoiser(states, levels, ids, mask, condition.positions)
-        clean: torch.Tensor = noise - velocity[:, :, number:]
-        return clean.mean(dim=(0, 2))
+        hidden = None if memory is None else draw_noise([~s % 2**31 for s in seeds], memory.shape[1:], "cpu")
+        velocity = self.velocity(sequence_of(hidden, noise), 1.0, condition, [prompt] * noises)
+        return (noise - velocity[:, :, number:]).mean(dim=(0, 2))
 
     def drawn(self, group: Group) -> torch.Tensor:
         """The four pictures of `Asked` as they truly are, all in one place: ``[4, z, h, w]``."""
         spec = next(clip.spec for clip in group.clips if len(clip.spec.actors) == 2)
         spec = replace(spec, shot_type="medium", camera="static")
-        heroes = group.heroes
+        heroes, sides = group.heroes, [actor.x for actor in spec.actors]
         specs = []
-        for shown in (heroes, heroes[::-1], heroes[:1], heroes[1:]):
-            xs = (0.0,) if len(shown) == 1 else [actor.x for actor in spec.actors]
-            actors = [
-                replace(spec.actors[0], hero=hero, action="stand", x=x) for hero, x in zip(shown, xs, strict=True)
-            ]
+        for shown, xs in ((heroes, sides), (heroes[::-1], sides), (heroes[:1], [0.0]), (heroes[1:], [0.0])):
+            actors = (replace(spec.actors[0], hero=h, action="stand", x=x) for h, x in zip(shown, xs, strict=True))
             specs.append(replace(spec, actors=tuple(actors)))
-        return self.codec.encode(render(specs, 1, self.height, self.width))[:, :, 0]
+        return self.codec.encode(render(specs, 1, self.sampling.height, self.sampling.width))[:, :, 0]
 
 
 def of_place(picture: torch.Tensor, place: tuple[float, float]) -> torch.Tensor:
     """Mean latents ``[z]`` of a column of the picture."""
     width, height = picture.shape[2], picture.shape[1]
-    columns = slice(round(place[0] * width), max(round(place[1] * width), round(place[0] * width) + 1))
-    return picture[:, height // 8 : height - height // 8, columns].mean(dim=(1, 2))
+    first, last = (round(share * width) for share in place)
+    return picture[:, height // 8 : height - height // 8, first : max(last, first + 1)].mean(dim=(1, 2))
 
 
 def bound(pictures: Sequence[torch.Tensor]) -> tuple[float, torch.Tensor]:
@@ -120,17 +103,15 @@ def bound(pictures: Sequence[torch.Tensor]) -> tuple[float, torch.Tensor]:
 
 def asked_of(group: Group, way: str, memory: torch.Tensor) -> Asked:
     """The prompts for the two heroes of a group."""
-    looks = [f"{name}, {describe(hero)}" for name, hero in zip(group.names, group.heroes, strict=True)]
-    a, b = looks
+    people = list(zip(group.names, group.heroes, strict=True))
     if way == "memory":
-        a, b = (f"{name} the {hero.species}" for name, hero in zip(group.names, group.heroes, strict=True))
-    left, right = (
-        (", on the left,", ", on the right,") if way == "sides" else ("", "") if way == "memory" else (",", ",")
-    )
-    end = "" if way == "memory" else ","
-    together = [f"Medium shot: {x}{left} stands while {y}{right} {SCENE}." for x, y in ((a, b), (b, a))]
+        (a, b), end = [f"{name} the {hero.species}" for name, hero in people], ""
+    else:
+        (a, b), end = [f"{name}, {describe(hero)}" for name, hero in people], ","
+    left, right = (", on the left,", ", on the right,") if way == "told, sides" else (end, end)
+    one, other = (f"Medium shot: {x}{left} stands while {y}{right} {SCENE}." for x, y in ((a, b), (b, a)))
     lone = [f"Medium shot: {x}{end} {SCENE}." for x in (a, b)]
-    return Asked((together[0], together[1], lone[0], lone[1]), memory if way == "memory" else None)
+    return Asked((one, other, lone[0], lone[1]), memory if way == "memory" else None)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -138,19 +119,18 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     resolved = resolve_model(ModelRequest(model=args.model) if args.model else ModelRequest())
     assert resolved.model.folder is not None
     sampling = SamplingConfig(**{**resolved.sampling, **given(num_frames=args.frames)})
-    model = Model(resolved.model.folder, sampling, args.noises)
-    ways = {"told, sides": "sides", "told, order": "order", "memory": "memory"}
-    figures: dict[str, list[float]] = {name: [] for name in (*ways, "chosen", "true drawings")}
+    model = Expecting(resolved.model.folder, sampling, guidance=1.0)
+    figures: dict[str, list[float]] = {name: [] for name in (*WAYS, "chosen", "true drawings")}
     for number in range(args.seed, args.seed + args.pairs):
         group = sample_group(number, "test", clips=6, two_heroes=1.0)
         drawn = model.drawn(group)
         value, true = bound(list(drawn))
         figures["true drawings"].append(value)
         memory = drawn[2:].transpose(0, 1)[None]
-        for name, way in ways.items():
+        for way in WAYS:
             asked = asked_of(group, way, memory)
-            value, lone = bound([model.expected(prompt, asked.memory) for prompt in asked.prompts])
-            figures[name].append(value)
+            value, lone = bound([model.expected(prompt, asked.memory, args.noises) for prompt in asked.prompts])
+            figures[way].append(value)
             if way == "memory":
                 figures["chosen"].append(float(lone @ true / (true @ true)))
     report = {"model": args.model or "storyland", "pairs": args.pairs, "noises": args.noises, "figures": {}}

@@ -96,11 +96,16 @@ def test_a_process_that_is_killed_is_told() -> None:
 
 def test_a_run_learns_the_same_with_them(small_model: Path, tmp_path: Path) -> None:
     vae = small_model.parents[1] / "vae" / "vae"
+    beside: dict[str, set[int | None]] = {"without": set(), "with": set()}
+    before = {process.pid for process in multiprocessing.active_children()}
     for name, workers in (("without", 0), ("with", 2)):
         config = toys.stage(
             toys.BASE, tmp_path / name, f"vae={vae}", "data.refresh=1.5", "steps=6", f"runtime.workers={workers}"
         )
-        train(config)
+        seen = beside[name]
+        train(config, on_record=lambda _, seen=seen: seen.update(p.pid for p in multiprocessing.active_children()))
+    assert not beside["without"] - before
+    assert len(beside["with"] - before) == 2
     assert toys.losses(tmp_path / "with") == pytest.approx(toys.losses(tmp_path / "without"), rel=1e-5)
     ours, theirs = (load_file(file) for file in sorted(tmp_path.glob("*/model/transformer/*.safetensors")))
     for key, value in ours.items():

@@ -44,6 +44,15 @@ def test_the_vae_knows_the_statistics_of_its_latents(tmp_path: Path) -> None:
     assert toys.losses(tmp_path, "validation/psnr")
 
 
+def test_a_model_trained_on_the_gradient_is_sampled_with_it(small_model: Path, tmp_path: Path) -> None:
+    given = f"vae={small_model.parents[1]}/vae/vae", "steps=2"
+    for blank in ("zeros", "gradient"):
+        train(toys.stage(toys.BASE, tmp_path / blank, *given, f"conditioning.blank={blank}"))
+    said = [json.loads((tmp_path / blank / "model" / "sampling.json").read_text()) for blank in ("zeros", "gradient")]
+    assert said[1] == {**said[0], "blank": "gradient"}
+    assert toys.losses(tmp_path / "gradient") != toys.losses(tmp_path / "zeros")
+
+
 def test_the_base_is_a_model_of_its_own(small_model: Path) -> None:
     components = load_components(small_model)
     assert components.transformer_2 is None

@@ -20,7 +20,7 @@ def blank_frame(blank: Blank, height: int, width: int) -> torch.Tensor:
     """What stands for a frame that is not known, ``[3, height, width]`` in [-1, 1]; see `SamplingConfig.blank`.
 
     A transformer whose only positions are rotary knows where two tokens are to each other, not where in the picture
-    they are. Wan's VAE shows it the edges, for its convolutions are padded; a VAE whose code is one of blocks does not.
+    they are. Wan's VAE can show it the edges, for its convolutions are padded; one whose code is of blocks cannot.
     """
     frame = torch.zeros(3, height, width)
     if blank == "gradient":
