@@ -35,7 +35,7 @@ from storymem.conditioning.layout import VideoLayout
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.settings import SamplingConfig
-from storymem.training.denoise import draw_noise
+from storymem.training.noise import draw_noise
 from storymem.training.objective import sequence_of
 from storymem.worlds.storyland import Group, render, sample_group
 from storymem.worlds.storyland.captions import describe

@@ -29,8 +29,9 @@ from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
 from storymem.sampling import shift_level, unshift_level
 from storymem.settings import SamplingConfig
-from storymem.training.denoise import Geometry, draw_noise
+from storymem.training.denoise import Geometry
 from storymem.training.networks import Denoiser
+from storymem.training.noise import draw_noise
 from storymem.training.objective import (
     NUM_TRAIN_TIMESTEPS,
     add_noise,

@@ -6,7 +6,9 @@ Groups of four clips of 112x64 pixels, as `examples/train/storyland/5_clips.yaml
 frame and three keyframes (`--frames 1`: one, as `4_finer.yaml`) in two versions. Milliseconds a group, medians: to draw
 it, to encode it with the encoder of the small model as it is, and as the block code that it is
 (`storymem.training.block_code`). Both encode the same drawings in turn. Then groups a second, drawn and encoded in this
-process and ahead by others, as with `runtime.workers: N`; their start is not counted.
+process and ahead by others, as with `runtime.workers: N`; their start is not counted. Last, milliseconds to put a batch
+together from groups that are there: to plan it, to gather its tensors, to look up its prompts' token ids, and to draw
+the noise of its clips (`--batch N`).
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ from storymem.training.ahead import DrawnAhead
 from storymem.training.block_code import BlockCodec, quick_codec
 from storymem.training.clips import Clip
 from storymem.training.encode import SourceLoader
-from storymem.training.sections import AugmentSection
+from storymem.training.noise import draw_noise
+from storymem.training.plan import plan_batch
+from storymem.training.sections import AugmentSection, ConditioningSection, DataSection
 from storymem.training.stills import quicken_stills
+from storymem.training.store import ClipStore
+from storymem.training.text import PromptIds
 from storymem.worlds.storyland.source import StorylandSource
 
 
@@ -49,9 +55,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--batch", type=int, default=512)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    vae = load_components(resolve_model(ModelRequest()).model.folder, only=["vae"]).vae
+    folder = resolve_model(ModelRequest()).model.folder
+    vae = load_components(folder, only=["vae"]).vae
     quicken_stills(vae)
     codecs = {"encoder": LatentCodec(vae), "block code": quick_codec(vae)}
     assert isinstance(codecs["block code"], BlockCodec)
@@ -94,6 +102,32 @@ def main() -> None:
     for workers in args.workers:
         ahead = DrawnAhead(here, here, workers, ordered=10**6)
         print(f"{workers:2} ahead        {groups_a_second(ahead, args.groups, 4 * workers):6.2f} groups a second")
+    tokenizer = load_components(folder, only=["tokenizer"]).tokenizer
+    assert tokenizer is not None
+    ids = PromptIds(tokenizer)
+    for name, value in batch_times(here, ids, args.batch, args.groups).items():
+        print(f"{name:12}{value:8.1f} ms a batch of {args.batch}")
+
+
+def batch_times(loader: SourceLoader, ids: PromptIds, batch: int, groups: int) -> dict[str, float]:
+    """Medians of what a batch with up to eight keyframes costs before the network sees it."""
+    store = ClipStore(loader, DataSection(world="storyland", pool=groups), windowed=True)
+    store.prepare(0)
+    config = ConditioningSection(max_memory=8, drop_memory=0.15, first_frame=0.15, motion_frames=0.0)
+    times: dict[str, list[float]] = {"plan": [], "gather": [], "token ids": [], "noise": []}
+    for step in range(9):
+        started = [time.perf_counter()]
+        plan = plan_batch(0, step, 0, table=store.table(0), config=config, batch=batch)
+        started.append(time.perf_counter())
+        made = store.gather(plan, "cpu")
+        started.append(time.perf_counter())
+        ids(made.prompts)
+        started.append(time.perf_counter())
+        draw_noise(made.noise_seeds, made.latents.shape[1:], "cpu")
+        started.append(time.perf_counter())
+        for part, before, after in zip(times.values(), started, started[1:], strict=False):
+            part.append((after - before) * 1e3)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def groups_a_second(loader: SourceLoader | DrawnAhead, count: int, before: int = 2) -> float:

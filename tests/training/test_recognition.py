@@ -17,7 +17,7 @@ from storymem.training.networks import Denoiser, build_transformer
 from storymem.training.recognition import Recogniser, recognition_loss, recognition_share
 from storymem.training.run import train
 from storymem.training.sparse import choose_tokens, take
-from storymem.training.subjects import SubjectBatch, stack_subjects
+from storymem.training.subjects import SubjectBatch
 
 KNOWN = "data.options={groups: 40, clips: 3, subjects: true}"
 
@@ -60,15 +60,6 @@ def test_the_mean_over_all_choices_of_tokens_is_the_loss_of_all() -> None:
         whole = measure(logits, subjects, (3, 2), (2, 2))
         assert ((torch.stack(parts).mean(dim=0) - whole).abs() < 4 * spread).all()
         assert (whole > 0).all()
-
-
-def test_subjects_of_frames_with_fewer_are_padded() -> None:
-    one = (torch.ones(1, 2, 2), torch.tensor([[3, 1]]))
-    two = (torch.ones(2, 2, 2), torch.tensor([[0, 1], [2, -1]]))
-    batch = stack_subjects([[one, two], [two, one]], "cpu")
-    assert tuple(batch.masks.shape) == (2, 2, 2, 2, 2)
-    assert batch.masks[0, 0, 1].eq(0).all()
-    assert batch.labels[0].tolist() == [[[3, 1], [-1, -1]], [[0, 1], [2, -1]]]
 
 
 def test_tokens_are_heard_in_their_places() -> None:

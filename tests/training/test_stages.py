@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_a_model_trained_on_the_gradient_is_sampled_with_it(small_model: Path, t
     said = [json.loads((tmp_path / blank / "model" / "sampling.json").read_text()) for blank in ("zeros", "gradient")]
     assert said[1] == {**said[0], "blank": "gradient"}
     assert toys.losses(tmp_path / "gradient") != toys.losses(tmp_path / "zeros")
+
+
+def test_a_lora_keeps_to_the_blank_frames_of_its_model(small_model: Path, tmp_path: Path) -> None:
+    overrides = ("conditioning.blank=gradient", "steps=1")
+    with pytest.raises(
+        SettingsError, match=r"was trained with zeros, as its sampling\.json says: set conditioning\.blank to zeros"
+    ):
+        train(toys.stage(toys.MEMORY, tmp_path / "a", f"model={small_model}", *overrides))
+    silent = tmp_path / "silent"
+    shutil.copytree(small_model, silent)
+    (silent / "sampling.json").unlink()
+    train(toys.stage(toys.MEMORY, tmp_path / "b", f"model={silent}", *overrides))
+    with_lora = ModelRequest(str(silent), loras=((str(tmp_path / "b" / "lora"), 1.0),))
+    assert resolve_model(with_lora).sampling == {
+        **resolve_model(ModelRequest(str(silent))).sampling,
+        "blank": "gradient",
+    }
 
 
 def test_the_base_is_a_model_of_its_own(small_model: Path) -> None:

@@ -7,6 +7,7 @@ as much work as the transformer itself.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,8 +72,11 @@ class BlockCodec(LatentCodec):
 
 def quick_codec(vae: AutoencoderKLWan) -> LatentCodec:
     """The quickest codec of a VAE that stays where and as it is."""
-    code = find_block_code(vae)
-    return LatentCodec(vae) if code is None else BlockCodec(vae, code)
+    # Looked for on the processor: accelerators round more, and some refuse the encoder's attention on single blocks.
+    code = find_block_code(vae if vae.device.type == "cpu" else copy.deepcopy(vae).to("cpu"))
+    if code is None:
+        return LatentCodec(vae)
+    return BlockCodec(vae, BlockCode(code.weight.to(vae.device), code.bias.to(vae.device)))
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -14,6 +13,8 @@ import torch
 from storymem.conditioning.condition import ShotCondition, build_condition
 from storymem.conditioning.layout import VideoLayout
 from storymem.errors import SettingsError
+from storymem.training.batches import BatchesAhead
+from storymem.training.noise import draw_noise
 from storymem.training.objective import (
     NUM_TRAIN_TIMESTEPS,
     add_noise,
@@ -28,7 +29,7 @@ from storymem.training.recognition import recognition_loss, recognition_share
 from storymem.training.sections import ALL_TOKENS, TokensSection
 from storymem.training.sparse import TokenChoice, choose_tokens, patchify, take, token_loss
 from storymem.training.store import ClipStore, TrainingBatch
-from storymem.training.text import tokenize
+from storymem.training.text import PromptIds
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
     from storymem.training.subjects import SubjectBatch
     from storymem.training.text import PromptCache
 
-__all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of", "draw_noise"]
+__all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of"]
 
 _SHOWN = 0.25  # a token shows a subject if so much of one of its latent pixels does
 MemoryKind = Literal["right", "none", "wrong"]
+Text = tuple[torch.Tensor, torch.Tensor | None]
+"""Embeddings and no mask, or token ids and their mask; see `Denoiser.forward`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +99,6 @@ def conditions_of(batch: TrainingBatch, geometry: Geometry, stride: int) -> list
         conditions.append(build_condition(layout, memory, latents, stride=stride))
         start = stop
     return conditions
-
-
-def draw_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str) -> torch.Tensor:
-    """Standard normal ``[B, *shape]`` float32, each sample from its own seed; the same on every process."""
-    source = torch.Generator(device)
-    return torch.stack([torch.randn(*shape, generator=source.manual_seed(seed), device=device) for seed in seeds])
 
 
 def _num_tokens(latents: torch.Tensor, patch: Sequence[int]) -> int:
@@ -177,13 +174,12 @@ class DenoisingTask:
         self.span = span
         self.accelerator = accelerator
         self._prompts = prompts
-        self._tokenizer = tokenizer
+        self._ids = None if tokenizer is None else PromptIds(tokenizer)
         self._teacher = teacher
         self._draw_sheet = draw_sheet
         # While an accelerator computes, the processor puts the next batch together; a processor has nothing to spare.
         ahead = accelerator.device.type != "cpu" if ahead is None else ahead
-        self._worker = ThreadPoolExecutor(1, "batches") if ahead else None
-        self._next: tuple[tuple[int, int], Future[TrainingBatch]] | None = None
+        self._batches = BatchesAhead(self._made, accelerator.device, ahead=ahead)
         self._in_channels = int(denoiser.transformer.config.in_channels)
         self._dtype = denoiser.transformer.dtype
 
@@ -192,22 +188,19 @@ class DenoisingTask:
 
     def loss(self, module: torch.nn.Module, step: int, part: int) -> torch.Tensor:
         """See `Task.loss`."""
-        if self._next is not None and self._next[0] == (step, part):
-            batch = self._next[1].result()
-        else:
-            batch = self.batch(step, part)
-        self._next = None
-        if self._worker is not None:
-            last = part + 1 == self.stage.accumulate
-            following = (step + 1, 0) if last else (step, part + 1)
-            if following[0] < self.stage.steps:
-                self._next = (following, self._worker.submit(self.batch, *following))
+        last = part + 1 == self.stage.accumulate
+        following = (step + 1, 0) if last else (step, part + 1)
+        batch, text = self._batches.take(step, part, following if following[0] < self.stage.steps else None)
         t = noise_levels(batch.u, self.stage.noise, *self.span)
-        errors = self.errors(module, batch, t, tokens=self.stage.tokens)
+        errors = self.errors(module, batch, t, tokens=self.stage.tokens, text=text)
         loss = errors.flow.mean()
         if errors.recognition is not None:
             loss = loss + self.stage.loss.recognition * errors.recognition.mean()
         return loss
+
+    def _made(self, step: int, part: int) -> tuple[TrainingBatch, Text]:
+        batch = self.batch(step, part)
+        return batch, self._text(batch.prompts)
 
     def batch(self, step: int, part: int) -> TrainingBatch:
         """This process's share of one part of a step."""
@@ -231,8 +224,17 @@ class DenoisingTask:
         batch: TrainingBatch,
         t: torch.Tensor,
         tokens: TokensSection = ALL_TOKENS,
+        text: Text | None = None,
     ) -> Errors:
-        """What the module does wrong at noise levels t ``[B]``, looking at this share of the tokens."""
+        """What the module does wrong at noise levels t ``[B]``.
+
+        Args:
+            module: the denoiser, wrapped or not.
+            batch: of clips.
+            t: ``[B]``.
+            tokens: the share of the tokens that it looks at.
+            text: of the batch's prompts, if it is there already.
+        """
         device = self.accelerator.device
         clean = sequence_of(batch.memory, batch.latents)
         # The clip's noise does not depend on the number of keyframes: errors with and without memory can be compared.
@@ -243,7 +245,7 @@ class DenoisingTask:
         t = t.to(device)
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
-        text, mask = self._text(batch.prompts)
+        embeds, mask = self._text(batch.prompts) if text is None else text
         target, level, positions = velocity_target(clean, noise), t * NUM_TRAIN_TIMESTEPS, conditions[0].positions
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
         patch = self.module.transformer.config.patch_size
@@ -251,14 +253,14 @@ class DenoisingTask:
         wanted = target[:, :, num_memory:]
         if self._teacher is not None:
             kept = None if choice is None else (choice.kept, choice.clip.kept)
-            wanted = self._teacher.velocity(module, states, level, text, positions, num_memory, kept)
+            wanted = self._teacher.velocity(module, states, level, embeds, positions, num_memory, kept)
         elif choice is not None:
             wanted = take(patchify(wanted, patch), choice.clip.kept)
         if choice is None:
-            velocity, said = module(states, level, text, mask, positions)
+            velocity, said = module(states, level, embeds, mask, positions)
             flow = video_loss(velocity[:, :, num_memory:], wanted, 0, self._weight(batch))
         else:
-            velocity, said = module(states, level, text, mask, positions, choice.kept)
+            velocity, said = module(states, level, embeds, mask, positions, choice.kept)
             flow = token_loss(velocity[:, choice.memory_tokens :], wanted, choice.clip, patch, self._weight(batch))
         return Errors(flow) if said is None else self._recognition(flow, said, batch, choice)
 
@@ -304,10 +306,11 @@ class DenoisingTask:
             )
         return subjects
 
-    def _text(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _text(self, prompts: Sequence[str]) -> Text:
         if self._prompts is not None:
             return self._prompts(prompts), None
-        ids, mask = tokenize(self._tokenizer, prompts)
+        assert self._ids is not None
+        ids, mask = self._ids(prompts)
         return ids.to(self.accelerator.device), mask.to(self.accelerator.device)
 
     def is_due(self, step: int) -> bool:
@@ -324,8 +327,7 @@ class DenoisingTask:
 
     def observe(self, step: int, log: RunLog, module: torch.nn.Module) -> None:
         """See `Task.observe`."""
-        if self._next is not None:
-            self._next[1].result()  # the store is not looked at by two at a time
+        self._batches.wait()  # the store is not looked at by two at a time
         if self._validates(step):
             log.record(self.name, step, self.validate(module))
         if self._draws(step) and self.accelerator.is_main_process:

@@ -59,7 +59,9 @@ def choose_tokens(scores: torch.Tensor, subject: torch.Tensor, count: int) -> To
     of_subject = torch.maximum(of_subject, count - others)
     rest = count - of_subject
     take = _first(scores, subject, of_subject) | _first(scores, ~subject, rest)
-    kept = take.nonzero()[:, 1].view(len(scores), count)
+    # Sorted, not looked for: how many there are is known, and an accelerator need not be waited for to say it.
+    places = torch.arange(take.shape[1], device=take.device)
+    kept = torch.where(take, places, take.shape[1]).sort(dim=1).values[:, :count]
     # Chances of groups of which nothing is taken are not looked up.
     chances = torch.where(
         subject, (of_subject / number.clamp(min=1))[:, None], (rest / others.clamp(min=1))[:, None]

@@ -10,6 +10,7 @@ import torch
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.models.layouts import find_model
+from storymem.models.own_sampling import read_sampling
 from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import DenoisingTask
@@ -257,6 +258,17 @@ class _BaseRun(DenoisingRun):
         return folder
 
 
+def _refuse_other_blank(stage: MemoryStage) -> None:
+    """Raise `SettingsError` if a LoRA were to get used to other blank frames than the model under it is."""
+    said = read_sampling(stage.model)
+    trained, wanted = said.get("blank", "zeros"), stage.conditioning.blank
+    if said and stage.train == "lora" and trained != wanted:
+        raise SettingsError(
+            f"conditioning.blank is {wanted}, but {stage.model} was trained with {trained}, as its sampling.json says: "
+            f"set conditioning.blank to {trained}."
+        )
+
+
 class _MemoryRun(DenoisingRun):
     """Memory for a model that exists: ``OUTPUT/lora``, or ``OUTPUT/model`` where all its weights were trained.
 
@@ -271,6 +283,7 @@ class _MemoryRun(DenoisingRun):
             raise SettingsError(
                 f"{stage.model}: has one expert, so `expert: {stage.expert}` says nothing; leave it out."
             )
+        _refuse_other_blank(stage)
         parts = load_components(stage.model, only=["vae", "text_encoder", "tokenizer"])
         super().__init__(stage, accelerator, parts.vae)
         self.stage = stage
@@ -349,8 +362,12 @@ class _MemoryRun(DenoisingRun):
         """Write the LoRA, or the model."""
         stage = self.stage
         if stage.train == "lora":
-            sampling = None if stage.distil is None else {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
-            save_lora(stage.output / "lora", self.trained, stage.lora, sampling)
+            sampling: dict[str, Any] = {}
+            if stage.distil is not None:
+                sampling |= {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
+            if stage.conditioning.blank != "zeros":  # a model that says nothing of it is sampled with zeros
+                sampling["blank"] = stage.conditioning.blank
+            save_lora(stage.output / "lora", self.trained, stage.lora, sampling or None)
             return stage.output / "lora"
         experts = dict(self.trained)
         missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
 from storymem.errors import SettingsError
 from storymem.training.encode import EncodedClip
-from storymem.training.plan import BatchPlan, GroupTable
-from storymem.training.subjects import SubjectBatch, stack_subjects
+from storymem.training.plan import BatchPlan, GroupTable, SamplePlan
+from storymem.training.pool import ClipPool
+from storymem.training.subjects import SubjectBatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +98,7 @@ class GroupStore(Generic[T]):
         self.held_out = tuple(held_out)
         kept_out = set(held_out)
         self._training = range(count - len(held_out)) if endless else [i for i in range(count) if i not in kept_out]
-        self._resident: dict[int, tuple[T, ...]] = {}
+        self._resident: MutableMapping[int, tuple[T, ...]] = {}
         self._table: tuple[tuple[int, ...], GroupTable] | None = None
 
     def window(self, step: int) -> tuple[int, ...]:
@@ -162,39 +165,83 @@ class ClipStore(GroupStore[EncodedClip]):
 
     loader: GroupLoader
 
+    def __init__(self, loader: GroupLoader, config: DataSection, *, windowed: bool) -> None:
+        super().__init__(loader, config, windowed=windowed)
+        self._pool: ClipPool | None = None
+        if windowed:
+            self._resident = self._pool = ClipPool(min(config.pool, len(loader)) + config.held_out)
+
     def gather(self, plan: BatchPlan, device: torch.device | str) -> TrainingBatch:
         """The tensors of a plan, float32, on `device`."""
+        samples = plan.samples
+        parts = self._from_files(plan, device) if self._pool is None else self._from_pool(self._pool, plan, device)
+        return TrainingBatch(
+            **parts,
+            u=tuple(sample.u for sample in samples),
+            noise_seeds=tuple(sample.noise_seed for sample in samples),
+        )
+
+    def _from_pool(self, pool: ClipPool, plan: BatchPlan, device: torch.device | str) -> dict[str, Any]:
+        for group in {sample.group for sample in plan.samples}:
+            if group not in pool:
+                pool[group] = self.loader.load(group)
+        place: dict[str, Any] = {"device": device, "dtype": torch.float32}
+        rows = [pool.row(sample.group, sample.clip) for sample in plan.samples]
+        count, memory, remembered = len(rows), None, None
+        if plan.num_memory:
+            slots = [(sample.group, slot) for sample in plan.samples for slot in sample.memory]
+            others = [pool.row(group, slot.clip) for group, slot in slots]
+            keyframes = [slot.keyframe for _, slot in slots]
+            memory = pool.take("keyframes", others, keyframes, [slot.variant for _, slot in slots])
+            memory = memory.to(**place).view(count, plan.num_memory, *memory.shape[1:]).transpose(1, 2)
+            remembered = pool.subjects(others, keyframes)
+        known, start = [], 0
+        for number, run in groupby(plan.samples, key=lambda sample: sample.num_known):
+            stop = start + sum(1 for _ in run)
+            if number:
+                condition = pool.take(f"known_{number}", rows[start:stop])
+            else:
+                condition = self.loader.blank.expand(stop - start, *self.loader.blank.shape)
+            known.append((number, condition.to(**place)))
+            start = stop
+        subjects = pool.subjects(rows)
+        return {
+            "latents": pool.take("latents", rows).to(**place),
+            "memory": memory,
+            "known": tuple(known),
+            "prompts": tuple(
+                _prompt(sample, pool.captions(row)) for sample, row in zip(plan.samples, rows, strict=True)
+            ),
+            "subjects": None if subjects is None else subjects.to(device),
+            "memory_subjects": None if remembered is None else remembered.regrouped(count).to(device),
+        }
+
+    def _from_files(self, plan: BatchPlan, device: torch.device | str) -> dict[str, Any]:
+        """Of footage, which is read when it is needed and of whose subjects nothing is known."""
         latents, memories, prompts = [], [], []
-        shown, remembered = [], []
         known: dict[int, list[torch.Tensor]] = {}
         for sample in plan.samples:
             clips = self.clips(sample.group)
             clip = clips[sample.clip]
             latents.append(clip.latents)
-            if clip.subjects is not None:
-                shown.append([(masks, clip.subjects.labels) for masks in clip.subjects.masks.unbind(1)])
-                others = [(clips[slot.clip].subjects, slot.keyframe) for slot in sample.memory]
-                remembered.append([(other.keyframes[k], other.labels) for other, k in others if other is not None])
             memories += [clips[slot.clip].keyframes[slot.keyframe, slot.variant] for slot in sample.memory]
             condition = clip.known(sample.num_known) if sample.num_known else self.loader.blank
             known.setdefault(sample.num_known, []).append(condition)
-            texts = clip.captions
-            prompts.append("" if sample.caption is None else texts[int(sample.caption * len(texts))])
+            prompts.append(_prompt(sample, clip.captions))
         memory = None
-        known_subjects = len(shown) == len(latents)
         if plan.num_memory:
             stacked = _stack(memories, device)  # [B * M, z, h, w]
             memory = stacked.view(len(latents), plan.num_memory, *stacked.shape[1:]).transpose(1, 2)
-        return TrainingBatch(
-            latents=_stack(latents, device),
-            memory=memory,
-            known=tuple((count, _stack(parts, device)) for count, parts in known.items()),
-            prompts=tuple(prompts),
-            u=tuple(sample.u for sample in plan.samples),
-            noise_seeds=tuple(sample.noise_seed for sample in plan.samples),
-            subjects=stack_subjects(shown, device) if known_subjects else None,
-            memory_subjects=stack_subjects(remembered, device) if known_subjects and plan.num_memory else None,
-        )
+        return {
+            "latents": _stack(latents, device),
+            "memory": memory,
+            "known": tuple((count, _stack(parts, device)) for count, parts in known.items()),
+            "prompts": tuple(prompts),
+        }
+
+
+def _prompt(sample: SamplePlan, captions: Sequence[str]) -> str:
+    return "" if sample.caption is None else captions[int(sample.caption * len(captions))]
 
 
 def _stack(tensors: list[torch.Tensor], device: torch.device | str) -> torch.Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["LatentSubjects", "SubjectBatch", "Subjects", "latent_coverage", "stack_subjects"]
+__all__ = ["LatentSubjects", "SubjectBatch", "Subjects", "latent_coverage"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +50,15 @@ class SubjectBatch:
     masks: torch.Tensor
     labels: torch.Tensor
 
+    def regrouped(self, batch: int) -> SubjectBatch:
+        """The same frames in another number of samples."""
+        masks, labels = (part.reshape(batch, -1, *part.shape[2:]) for part in (self.masks, self.labels))
+        return SubjectBatch(masks, labels)
+
+    def to(self, device: torch.device | str) -> SubjectBatch:
+        """The same on that device."""
+        return SubjectBatch(self.masks.to(device), self.labels.to(device))
+
 
 def latent_coverage(masks: torch.Tensor, temporal_factor: int, spatial_factor: int) -> torch.Tensor:
     """Masks of pixels ``[N, F, H, W]`` as those of latent pixels ``[N, F_lat, h, w]``.
@@ -61,19 +69,3 @@ def latent_coverage(masks: torch.Tensor, temporal_factor: int, spatial_factor: i
     number, frames, height, width = covered.shape
     rest = covered[:, 1:].reshape(number, (frames - 1) // temporal_factor, temporal_factor, height, width)
     return torch.cat([covered[:, :1], rest.amax(dim=2)], dim=1)
-
-
-def stack_subjects(
-    samples: Sequence[Sequence[tuple[torch.Tensor, torch.Tensor]]], device: torch.device | str
-) -> SubjectBatch:
-    """One batch of B samples of T frames, each frame as (masks ``[N, h, w]``, labels ``[N, L]``), N of its own."""
-    frames = [frame for sample in samples for frame in sample]
-    most = max(masks.shape[0] for masks, _ in frames)
-    pad = torch.nn.functional.pad
-    masks = torch.stack([pad(masks, (0, 0, 0, 0, 0, most - masks.shape[0])) for masks, _ in frames])
-    labels = torch.stack([pad(labels, (0, 0, 0, most - labels.shape[0]), value=-1) for _, labels in frames])
-    lead = (len(samples), len(samples[0]))
-    return SubjectBatch(
-        masks.view(*lead, *masks.shape[1:]).to(device=device, dtype=torch.float32),
-        labels.view(*lead, *labels.shape[1:]).to(device),
-    )

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from storymem.training.network_sections import TextEncoderSection
 
-__all__ = ["PromptCache", "build_tokenizer", "embed_tokens", "tokenize"]
+__all__ = ["PromptCache", "PromptIds", "build_tokenizer", "embed_tokens", "tokenize"]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,6 +42,33 @@ def embed_tokens(text_encoder: UMT5EncoderModel, ids: torch.Tensor, mask: torch.
     """Embeddings ``[B, L, D]``, zero where there is padding; what the pipeline computes, and with gradients."""
     states = text_encoder(ids, mask).last_hidden_state
     return cast(torch.Tensor, states * mask[:, :, None].to(states.dtype))
+
+
+class PromptIds:
+    """`tokenize`, which cleans and splits every prompt once: a pool of clips has the same ones for many steps.
+
+    Args:
+        tokenizer: the model's.
+        kept: how many prompts are remembered, those seen last.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, kept: int = 2**16) -> None:
+        self.tokenizer = tokenizer
+        self._limit = kept
+        self._kept: OrderedDict[str, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+
+    def __call__(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask ``[B, L]``, as `tokenize` gives them."""
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
+        if missing:
+            for prompt, *row in zip(missing, *tokenize(self.tokenizer, missing), strict=True):
+                self._kept[prompt] = (row[0], row[1])
+        for prompt in prompts:
+            self._kept.move_to_end(prompt)
+        ids, masks = zip(*(self._kept[prompt] for prompt in prompts), strict=True)
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        return torch.stack(ids), torch.stack(masks)
 
 
 class PromptCache:
@@ -69,6 +97,7 @@ class PromptCache:
         self._text_encoder: UMT5EncoderModel | None = text_encoder
         self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()  # a batch is put together while a teacher asks for its own prompt
 
     def fill(self, prompts: Iterable[str], batch: int = 16) -> None:
         """Embed all of these to disk, so that `release` can be called."""
@@ -84,15 +113,16 @@ class PromptCache:
 
     def __call__(self, prompts: Sequence[str]) -> torch.Tensor:
         """Embeddings ``[B, L, D]`` float32, zero-padded."""
-        missing = [prompt for prompt in dict.fromkeys(prompts) if not self._find(prompt)]
-        if missing:
-            self._embed(missing)
-        for prompt in prompts:
-            self._kept.move_to_end(prompt)
-        out = torch.zeros(len(prompts), self.length, self._kept[prompts[0]].shape[1])
-        for row, prompt in zip(out, prompts, strict=True):
-            row[: len(self._kept[prompt])] = self._kept[prompt]
-        self._forget()
+        with self._lock:
+            missing = [prompt for prompt in dict.fromkeys(prompts) if not self._find(prompt)]
+            if missing:
+                self._embed(missing)
+            for prompt in prompts:
+                self._kept.move_to_end(prompt)
+            out = torch.zeros(len(prompts), self.length, self._kept[prompts[0]].shape[1])
+            for row, prompt in zip(out, prompts, strict=True):
+                row[: len(self._kept[prompt])] = self._kept[prompt]
+            self._forget()
         return out.to(self.device)
 
     def _keep(self, prompt: str, embeds: torch.Tensor) -> None:
