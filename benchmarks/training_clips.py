@@ -7,8 +7,8 @@ frame and three keyframes (`--frames 1`: one, as `4_finer.yaml`) in two versions
 it, to encode it with the encoder of the small model as it is, and as the block code that it is
 (`storymem.training.block_code`). Both encode the same drawings in turn. Then groups a second, drawn and encoded in this
 process and ahead by others, as with `runtime.workers: N`; their start is not counted. Last, milliseconds to put a batch
-together from groups that are there: to plan it, to gather its tensors, to look up its prompts' token ids, and to draw
-the noise of its clips (`--batch N`).
+together from groups that are there: to see that they are, to plan it, to gather its tensors, to look up its prompts'
+token ids, and to draw the noise of its clips (`--batch N`).
 """
 
 from __future__ import annotations
@@ -114,9 +114,11 @@ def batch_times(loader: SourceLoader, ids: PromptIds, batch: int, groups: int) -
     store = ClipStore(loader, DataSection(world="storyland", pool=groups), windowed=True)
     store.prepare(0)
     config = ConditioningSection(max_memory=8, drop_memory=0.15, first_frame=0.15, motion_frames=0.0)
-    times: dict[str, list[float]] = {"plan": [], "gather": [], "token ids": [], "noise": []}
+    times: dict[str, list[float]] = {"window": [], "plan": [], "gather": [], "token ids": [], "noise": []}
     for step in range(9):
         started = [time.perf_counter()]
+        store.prepare(step)
+        started.append(time.perf_counter())
         plan = plan_batch(0, step, 0, table=store.table(0), config=config, batch=batch)
         started.append(time.perf_counter())
         made = store.gather(plan, "cpu")

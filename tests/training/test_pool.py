@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from storymem.training.encode import ResidentClip
 from storymem.training.pool import ClipPool
+from storymem.training.sections import DataSection
+from storymem.training.store import ClipStore
 from storymem.training.subjects import LatentSubjects
 
 
 def _clip(number: float, subjects: int | None = 1) -> ResidentClip:
     latents = torch.full((4, 3, 2, 2), number)
-    keyframes = torch.arange(2 * 2 * 4 * 2 * 2).view(2, 2, 4, 2, 2) + 100 * number
+    keyframes = torch.arange(2.0 * 2 * 4 * 2 * 2).view(2, 2, 4, 2, 2) + 100 * number
     shown = None
     if subjects is not None:
         labels = torch.arange(3 * subjects).view(subjects, 3) + int(number)
@@ -97,3 +100,36 @@ def test_nothing_is_said_of_subjects_that_are_not_known() -> None:
     pool[0] = (_clip(1, None), _clip(2, None))
     assert pool.subjects([pool.row(0, 0)]) is None
     assert pool[0][1].subjects is None
+
+
+class _Clips:
+    """Two clips a group; counts what is loaded."""
+
+    blank = torch.zeros(4, 3, 2, 2)
+
+    def __init__(self) -> None:
+        self.loaded: list[int] = []
+
+    def __len__(self) -> int:
+        return 100
+
+    def size(self, index: int) -> int:
+        return 2
+
+    def subjects(self, index: int, clip: int) -> tuple[tuple[int, ...], ...]:
+        return ()
+
+    def load(self, index: int) -> tuple[ResidentClip, ...]:
+        self.loaded.append(index)
+        return _clip(float(index)), _clip(index + 0.5)
+
+
+def test_a_window_that_moves_loads_what_is_new_and_looks_at_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views of all clips of a pool of hundreds of groups take longer than a small network's step."""
+    loader = _Clips()
+    store = ClipStore(loader, DataSection(world="squares", pool=4, refresh=1.0), windowed=True)
+    store.prepare(0)
+    monkeypatch.setattr(ClipPool, "__getitem__", lambda *_: pytest.fail("a group that is there was looked at"))
+    store.prepare(0)
+    store.prepare(2)
+    assert loader.loaded == [0, 1, 2, 3, 4, 5]

@@ -143,7 +143,8 @@ class GroupStore(Generic[T]):
         for index in [index for index in self._resident if index not in keep]:
             del self._resident[index]
         for index in window:
-            self.clips(index)
+            if index not in self._resident:
+                self._resident[index] = self.loader.load(index)
 
     def clips(self, index: int) -> tuple[T, ...]:
         """The clips of one group."""
