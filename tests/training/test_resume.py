@@ -146,7 +146,7 @@ def test_batches_made_ahead_are_the_same(small_model: Path, tmp_path: Path, monk
 
     def ahead(*args: Any, **kwargs: Any) -> DenoisingTask:
         task = DenoisingTask(*args, **kwargs, ahead=True)
-        assert task._worker is not None
+        assert task._batches._thread is not None
         return task
 
     monkeypatch.setattr(stages, "DenoisingTask", ahead)
