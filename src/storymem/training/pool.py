@@ -102,7 +102,7 @@ class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
 
     def _make_room(self, clips: int, like: dict[str, torch.Tensor], subjects: int) -> None:
         """For so many more clips with so many subjects."""
-        rows = len(self._captions) if not self._parts else self._parts["latents"].shape[0]
+        rows = self._parts["latents"].shape[0] if self._parts else 0
         grown = rows + max(clips - len(self._free), 0)
         if grown > rows:
             grown = max(grown, self._groups * clips, 2 * rows if rows else 0)
