@@ -33,7 +33,10 @@ def test_every_sample_has_the_noise_of_its_seed() -> None:
 
 
 def test_it_is_normal_and_samples_know_nothing_of_each_other() -> None:
-    """Also of seeds that differ in one bit, as those of a clip and its memory do. Bounds are 5 standard errors."""
+    """Also of seeds that differ in one bit, as those of a clip and its memory do.
+
+    Bounds are 5 standard errors, 6 for the largest of many.
+    """
     for seeds in ([seed_of("b", i) for i in range(128)], list(range(128))):
         noise = draw_noise(seeds, SHAPE, "cpu").double().flatten(1)
         number = noise.numel()

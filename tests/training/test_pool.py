@@ -92,7 +92,9 @@ def test_subjects_of_frames_with_fewer_are_padded() -> None:
     assert torch.equal(remembered.masks[0, 0], two.subjects.keyframes[1])
     assert torch.equal(remembered.masks[1, 0, 0], one.subjects.keyframes[1, 0])
     assert remembered.labels[1].tolist() == [[[1, 2, 3], [-1, -1, -1]], two.subjects.labels.tolist()]
-    assert pool.subjects([rows[0]], [0]).masks.shape[2] == 1  # type: ignore[union-attr]
+    alone = pool.subjects([rows[0]], [0])
+    assert alone is not None
+    assert alone.masks.shape[2] == 1
 
 
 def test_nothing_is_said_of_subjects_that_are_not_known() -> None:

@@ -92,18 +92,18 @@ def test_squares_are_recognised_and_the_recogniser_is_left_behind(
     small_model: Path, tmp_path: Path, tokens: str
 ) -> None:
     vae = small_model.parents[1] / "vae" / "vae"
-    changes = ["loss.recognition=1", "loss.focus=2", "steps=100", "log_every=100", "checkpoint_every=50"]
-    changes += ["validation={every: 100, clips: 48, levels: [0.2]}", "conditioning={max_memory: 1, drop_memory: 0.2}"]
-    changes += ["batch_size=16", "optimizer.learning_rate=5e-3", "ema.decay=0", f"tokens={tokens}"]
+    changes = ["loss.recognition=1", "loss.focus=2", "steps=60", "log_every=60", "checkpoint_every=30"]
+    changes += ["validation={every: 60, clips: 48, levels: [0.2]}", "conditioning={max_memory: 1, drop_memory: 0.2}"]
+    changes += ["batch_size=16", "optimizer.learning_rate=1e-2", "ema.decay=0", f"tokens={tokens}"]
     changes += ["data.options.groups=200", "data.pool=100", "data.held_out=12"]  # of six groups it learns those alone
     train(toys.stage(toys.BASE, tmp_path, f"vae={vae}", KNOWN, *changes))
-    # Of five colours; with other seeds 0.61 to 0.71, and 0.66 to 0.78. Nothing is said where there are no keyframes.
-    assert toys.losses(tmp_path, "validation/0.2/right/recognised")[-1] > 0.5
+    # Of five colours; 0.66 and more, as of keyframes, of which nothing is said where there are none.
+    assert toys.losses(tmp_path, "validation/0.2/right/recognised")[-1] > 0.6
     assert toys.losses(tmp_path, "validation/0.2/right/recognised_memory")[-1] > 0.5
     assert not toys.losses(tmp_path, "validation/0.2/none/recognised_memory")
     names = load_file(tmp_path / "model" / "transformer" / "diffusion_pytorch_model.safetensors").keys()
     assert names == load_file(small_model / "transformer" / "diffusion_pytorch_model.safetensors").keys()
-    weights = load_file(tmp_path / "checkpoints" / "model-00000100" / "weights.safetensors")
+    weights = load_file(tmp_path / "checkpoints" / "model-00000060" / "weights.safetensors")
     assert weights["recogniser.head.weight"].shape == (len(toys.COLOURS), 24)
 
 

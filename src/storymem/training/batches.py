@@ -21,7 +21,7 @@ class BatchesAhead(Generic[T]):
     all that the network was given to compute.
 
     Args:
-        make: makes the batch of a step and part; tensors in it are found in dataclasses, tuples, lists and dicts.
+        make: makes the batch of a step and part; tensors in it are found in dataclasses and tuples.
         device: that it is for.
         ahead: False makes every batch when it is asked for.
     """
@@ -70,8 +70,6 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     elif is_dataclass(value):
         for field in fields(value):
             yield from _tensors(getattr(value, field.name))
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
-    elif isinstance(value, (tuple, list)):
+    elif isinstance(value, tuple):
         for item in value:
             yield from _tensors(item)

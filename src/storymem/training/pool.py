@@ -108,14 +108,9 @@ class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
             grown = max(grown, self._groups * clips, 2 * rows if rows else 0)
         room = subjects if _LABELS not in self._parts else max(subjects, self._parts[_LABELS].shape[1])
         for name, tensor in like.items():
-            before = self._parts.get(name)
             shape = _shape_with(name, tensor.shape, room)
-            if before is not None and before.shape == (grown, *shape):
-                continue
-            whole = torch.full((grown, *shape), _empty(name), dtype=tensor.dtype, device=tensor.device)
-            if before is not None:
-                whole[tuple(slice(0, size) for size in before.shape)] = before
-            self._parts[name] = whole
+            before = self._parts.get(name, tensor.new_empty((0, *shape)))
+            self._parts[name] = _padded(name, before, (grown, *shape))
         self._free += range(grown - 1, rows - 1, -1)
 
 
@@ -135,10 +130,6 @@ def _parts_of(clip: EncodedClip) -> dict[str, torch.Tensor]:
 _SUBJECT_DIMENSION = {"masks": 0, "covered": 1, _LABELS: 0}
 
 
-def _empty(name: str) -> int:
-    return -1 if name == _LABELS else 0
-
-
 def _shape_with(name: str, shape: Sequence[int], subjects: int) -> tuple[int, ...]:
     at = _SUBJECT_DIMENSION.get(name)
     return tuple(subjects if dimension == at else size for dimension, size in enumerate(shape))
@@ -147,6 +138,6 @@ def _shape_with(name: str, shape: Sequence[int], subjects: int) -> tuple[int, ..
 def _padded(name: str, tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     if tuple(tensor.shape) == tuple(shape):
         return tensor
-    out = tensor.new_full(tuple(shape), _empty(name))
+    out = tensor.new_full(tuple(shape), -1 if name == _LABELS else 0)
     out[tuple(slice(0, size) for size in tensor.shape)] = tensor
     return out

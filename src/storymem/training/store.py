@@ -143,15 +143,18 @@ class GroupStore(Generic[T]):
         for index in [index for index in self._resident if index not in keep]:
             del self._resident[index]
         for index in window:
-            if index not in self._resident:
-                self._resident[index] = self.loader.load(index)
+            self._hold(index)
+
+    def _hold(self, index: int) -> None:
+        """Bring a group into memory if it is not there; if it is, that costs a look into a dictionary."""
+        if index not in self._resident:
+            self._resident[index] = self.loader.load(index)
 
     def clips(self, index: int) -> tuple[T, ...]:
         """The clips of one group."""
         if not self.windowed:
             return self.loader.load(index)
-        if index not in self._resident:
-            self._resident[index] = self.loader.load(index)
+        self._hold(index)
         return self._resident[index]
 
 
@@ -184,8 +187,7 @@ class ClipStore(GroupStore[EncodedClip]):
 
     def _from_pool(self, pool: ClipPool, plan: BatchPlan, device: torch.device | str) -> dict[str, Any]:
         for group in {sample.group for sample in plan.samples}:
-            if group not in pool:
-                pool[group] = self.loader.load(group)
+            self._hold(group)
         place: dict[str, Any] = {"device": device, "dtype": torch.float32}
         rows = [pool.row(sample.group, sample.clip) for sample in plan.samples]
         count, memory, remembered = len(rows), None, None

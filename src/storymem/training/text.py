@@ -61,14 +61,14 @@ class PromptIds:
         """Token ids and attention mask ``[B, L]``, as `tokenize` gives them."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
         if missing:
-            for prompt, *row in zip(missing, *tokenize(self.tokenizer, missing), strict=True):
-                self._kept[prompt] = (row[0], row[1])
+            for prompt, ids, mask in zip(missing, *tokenize(self.tokenizer, missing), strict=True):
+                self._kept[prompt] = (ids, mask)
         for prompt in prompts:
             self._kept.move_to_end(prompt)
-        ids, masks = zip(*(self._kept[prompt] for prompt in prompts), strict=True)
+        rows, masks = zip(*(self._kept[prompt] for prompt in prompts), strict=True)
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
-        return torch.stack(ids), torch.stack(masks)
+        return torch.stack(rows), torch.stack(masks)
 
 
 class PromptCache:
