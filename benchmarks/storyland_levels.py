@@ -40,7 +40,7 @@ from storymem.training.objective import (
     velocity_target,
     video_loss,
 )
-from storymem.training.text import tokenize
+from storymem.training.text import Text, tokenize
 from storymem.worlds.storyland import ground_truth, render, sample_group
 from storymem.worlds.storyland.reader import Reader, load_reader
 from storymem.worlds.storyland.scoring import Mark, figure
@@ -99,11 +99,9 @@ class Model:
         """``[B, z, M + F_lat, h, w]``."""
         channels = int(self.denoiser.transformer.config.in_channels)
         given = transformer_input(states, [condition], channels, torch.float32)
-        ids, mask = tokenize(self.tokenizer, texts)
-        out, _ = self.denoiser(
-            given, torch.full((len(texts),), t * NUM_TRAIN_TIMESTEPS), ids, mask, condition.positions
-        )
-        velocity: torch.Tensor = out
+        text = Text(*tokenize(self.tokenizer, texts))
+        level = torch.full((len(texts),), t * NUM_TRAIN_TIMESTEPS)
+        velocity: torch.Tensor = self.denoiser(given, level, text, condition.positions)[0]
         return velocity
 
     def denoise(self, batch: Batch, noise: torch.Tensor, level: float, steps: int) -> torch.Tensor:

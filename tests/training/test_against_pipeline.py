@@ -20,7 +20,7 @@ from storymem.training.objective import transformer_input
 from storymem.training.plan import BatchPlan, MemorySlot, SamplePlan
 from storymem.training.sections import AugmentSection, DataSection
 from storymem.training.store import ClipStore
-from storymem.training.text import PromptCache, embed_tokens, tokenize
+from storymem.training.text import PromptCache, Text, embed_tokens, tokenize
 
 SIZE, FRAMES = 32, 9
 
@@ -108,7 +108,8 @@ def test_the_transformer_sees_the_same(pipe: StoryMemPipeline, num_known: int, n
     states = transformer_input(noise, conditions, 36, torch.float32)
     prompts = PromptCache(pipe.tokenizer, pipe.text_encoder, "cpu")
     with torch.no_grad():
-        Denoiser(pipe.transformer)(states, torch.tensor([999.0]), prompts(batch.prompts), None, conditions[0].positions)
+        text = Text(prompts(batch.prompts))
+        Denoiser(pipe.transformer)(states, torch.tensor([999.0]), text, conditions[0].positions)
     handle.remove()
 
     ours, theirs = trained[0], sampled[0]

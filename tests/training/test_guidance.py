@@ -22,7 +22,7 @@ from storymem.training.networks import Denoiser, add_lora, trainable_parameters
 from storymem.training.output import save_model
 from storymem.training.run import train
 from storymem.training.sections import DistilSection
-from storymem.training.text import PromptCache
+from storymem.training.text import PromptCache, Text
 
 GUIDED = "distil={guidance_scale: 3, memory_guidance_scale: 2}"
 ALONE = "conditioning={max_memory: 2, drop_prompt: 0}"
@@ -57,7 +57,7 @@ def test_the_teacher_says_what_the_pipeline_computes(
         torch.nn.init.normal_(parameter.data)
     channels = condition.channels(transformer.config.in_channels, noise.device, noise.dtype)
     states = torch.cat([noise, channels], dim=1)
-    text = prompts(["A red square at night."])
+    text = Text(prompts(["A red square at night."]))
     said = teacher.velocity(denoiser, states, torch.tensor([1000.0]), text, condition.positions, 2)
     torch.testing.assert_close(said, pipelines, atol=1e-4, rtol=1e-4)
 

@@ -18,6 +18,7 @@ from storymem.training.recognition import Recogniser, recognition_loss, recognit
 from storymem.training.run import train
 from storymem.training.sparse import choose_tokens, take
 from storymem.training.subjects import SubjectBatch
+from storymem.training.text import Text
 
 KNOWN = "data.options={groups: 40, clips: 3, subjects: true}"
 
@@ -81,7 +82,7 @@ def test_tokens_are_heard_in_their_places() -> None:
         head.weight[1, 0] = 1
     states = torch.randn(2, 12, 3, 4, 6)
     denoiser = Denoiser(transformer, None, None, recogniser)
-    _, said = denoiser(states, torch.tensor([500.0, 20.0]), torch.randn(2, 5, 8), None, (-5, 0, 1))
+    _, said, _ = denoiser(states, torch.tensor([500.0, 20.0]), Text(torch.randn(2, 5, 8)), (-5, 0, 1))
     assert said is not None
     sums = states[:, 0].unfold(2, 2, 2).unfold(3, 2, 2).sum((-1, -2))
     torch.testing.assert_close(said[..., 1], sums.flatten(1))

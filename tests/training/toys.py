@@ -12,7 +12,7 @@ import torch
 
 from storymem.errors import SettingsError
 from storymem.media import write_video
-from storymem.training.clips import Clip, register_source
+from storymem.training.clips import Caption, Clip, register_source
 from storymem.training.config import Stage, parse_config
 from storymem.training.footage import FootageClip, write_clips
 from storymem.training.network_sections import TransformerSection, VaeSection
@@ -25,16 +25,20 @@ PLACES = {"night": -0.8, "day": 0.4, "fog": 0.0}
 
 
 class Squares:
-    """A group has a square of one colour on different grounds; half of the captions hide the colour."""
+    """A group has a square of one colour on different grounds; half of the captions hide the colour.
+
+    With `pairs` captions speak of two colours, whatever is drawn, and know which words speak of which.
+    """
 
     def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
-        unknown = set(options) - {"groups", "clips", "subjects"}
+        unknown = set(options) - {"groups", "clips", "subjects", "pairs"}
         if unknown:
             raise SettingsError(f"data.options: squares do not know {', '.join(sorted(unknown))}.")
         self.width, self.height, self.num_frames = width, height, num_frames
         self.groups = int(options.get("groups", 1000))
         self.clips = int(options.get("clips", 3))
         self.knows = bool(options.get("subjects", False))
+        self.pairs = bool(options.get("pairs", False))
         self.drawn: list[int] = []
 
     @property
@@ -65,7 +69,9 @@ class Squares:
             for i in range(self.num_frames):
                 left = int(np.clip(x + speed * i, 0, self.width - side))
                 frames[:, i, y : y + side, left : left + side] = torch.tensor(COLOURS[colour]).float().view(3, 1, 1)
-            captions = (f"A {colour} square at {place}.", f"The square at {place}.")
+            captions: tuple[str, ...] = (f"A {colour} square at {place}.", f"The square at {place}.")
+            if self.pairs:
+                captions = (_pair(colour, str(rng.choice(list(COLOURS))), place),)
             mask = (frames != PLACES[place]).any(dim=0).float()
             label = torch.tensor([[list(COLOURS).index(colour)]])
             out.append(Clip(frames, captions, Subjects(mask[None], label) if self.knows else None))
@@ -75,8 +81,16 @@ class Squares:
         return [[other for other in range(self.clips) if other != clip]]
 
     def captions(self, count: int) -> Sequence[str]:
+        if self.pairs:
+            return [_pair(one, other, place) for one in COLOURS for other in COLOURS for place in PLACES][:count]
         every = [f"A {colour} square at {place}." for colour in COLOURS for place in PLACES]
         return [*every, *(f"The square at {place}." for place in PLACES)][:count]
+
+
+def _pair(one: str, other: str, place: str) -> Caption:
+    first, second = f"A {one} square", f"a {other} square"
+    start = len(first) + len(" and ")
+    return Caption(f"{first} and {second} at {place}.", ((0, len(first)), (start, start + len(second))))
 
 
 register_source("squares", Squares)

@@ -8,7 +8,15 @@ import pytest
 
 from storymem.story import load_story, parse_story
 from storymem.story.template import new_script
-from storymem.worlds.storyland.captions import STYLES, caption, describe, strange_words, told_attributes, vocabulary
+from storymem.worlds.storyland.captions import (
+    STYLES,
+    caption,
+    caption_clauses,
+    describe,
+    strange_words,
+    told_attributes,
+    vocabulary,
+)
 from storymem.worlds.storyland.heroes import (
     ACCESSORIES,
     ATTRIBUTES,
@@ -77,6 +85,31 @@ def test_short_captions_keep_the_looks_back(style: str, seed: int) -> None:
     assert {n for n in NAMES if n in text.split() or f"{n}," in text} == (
         set() if style == "hero" else {actor.name for actor in spec.actors}
     )
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("seed", range(30))
+def test_a_caption_knows_which_words_speak_of_whom(style: str, seed: int) -> None:
+    spec = sample_shot(seed)
+    text, clauses = caption_clauses(spec, style, seed=seed)
+    assert text == caption(spec, style, seed=seed)
+    parts = [text[start:stop] for start, stop in clauses]
+    assert len(parts) == len(spec.actors)
+    assert [part for part in parts if part.strip() != part or part.endswith((",", "."))] == []
+    for part, other, actor, side in zip(parts, parts[::-1], spec.actors, ("left", "right"), strict=False):
+        if style in ("full", "brief", "name"):
+            assert actor.name in part
+        if style in ("full", "look", "brief"):
+            assert actor.hero.species in part
+        if style == "hero" and len(parts) == 2:
+            assert part.startswith(f"the one on the {side} ")
+        other_side = {"left": "right", "right": "left"}[side]
+        assert len(parts) == 1 or f"on the {other_side}" not in part
+        assert part is other or part not in other
+    rest = text
+    for start, stop in reversed(clauses):
+        rest = rest[:start] + rest[stop:]
+    assert not any(actor.name in rest or actor.hero.species in rest.split() for actor in spec.actors)
 
 
 def test_told_attributes_agree_with_the_captions() -> None:

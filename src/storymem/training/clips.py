@@ -13,7 +13,30 @@ if TYPE_CHECKING:
 
     from storymem.training.subjects import Subjects
 
-__all__ = ["Clip", "ClipSource", "SourceFactory", "open_source", "register_source"]
+__all__ = ["Caption", "Clip", "ClipSource", "SourceFactory", "open_source", "register_source"]
+
+
+class Caption(str):
+    """A caption that knows which parts of it speak of which subject; in all else the text that it is.
+
+    Args:
+        text: the caption, without blanks at its ends or twice in a row.
+        clauses: for each subject, in the order of the text, the first character that speaks of it and what it does,
+            and the one after the last.
+    """
+
+    __slots__ = ("clauses",)
+
+    clauses: tuple[tuple[int, int], ...]
+
+    def __new__(cls, text: str, clauses: tuple[tuple[int, int], ...] = ()) -> Caption:
+        """See the class."""
+        self = super().__new__(cls, text)
+        self.clauses = clauses
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Caption, (str(self), self.clauses)  # captions come from other processes too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +45,8 @@ class Clip:
 
     Attributes:
         frames: ``[3, F, H, W]`` float32 in [-1, 1], on any device.
-        captions: texts that describe it, one of which is drawn whenever the clip is trained on; at least one.
+        captions: texts that describe it, one of which is drawn whenever the clip is trained on; at least one. Those
+            that are a `Caption` say more.
         subjects: who or what it shows, in the order of `ClipSource.subjects`; None: not known.
     """
 
@@ -61,7 +85,10 @@ class ClipSource(Protocol):
         """
 
     def captions(self, count: int) -> Sequence[str]:
-        """At least `count` typical captions if there are so many, without drawing anything: for the tokenizer."""
+        """At least `count` typical captions if there are so many, without drawing anything: for the tokenizer.
+
+        `loss.clauses` takes it from the first of them whether captions know their clauses.
+        """
 
 
 SourceFactory = Callable[[int, int, int, Mapping[str, Any]], ClipSource]

@@ -11,6 +11,7 @@ from storymem.errors import SettingsError
 from storymem.training.network_sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
 from storymem.training.sections import (
     BaseConditioningSection,
+    BaseLossSection,
     ConditioningSection,
     DataSection,
     DistilSection,
@@ -162,9 +163,12 @@ class BaseStage(_DenoisingStage):
     transformer: TransformerSection = TransformerSection()
     text_encoder: TextEncoderSection = TextEncoderSection()
     conditioning: BaseConditioningSection = BaseConditioningSection()
+    loss: BaseLossSection = BaseLossSection()
 
     @model_validator(mode="after")
     def _nothing_is_frozen(self) -> BaseStage:
+        if self.loss.clauses and self.data.folder is not None:
+            raise ValueError("loss.clauses needs a world: of footage it is not known which words speak of whom")
         _refuse_idle(self, "in the base stage, where all weights are trained", ("runtime.base_dtype",))
         if self.transformer.experts == 1:
             _refuse_idle(self, "with one expert", ("transformer.boundary_ratio",))

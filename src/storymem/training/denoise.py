@@ -26,10 +26,10 @@ from storymem.training.objective import (
 )
 from storymem.training.plan import BatchPlan, held_out_plans, plan_batch
 from storymem.training.recognition import recognition_loss, recognition_share
-from storymem.training.sections import ALL_TOKENS, TokensSection
+from storymem.training.sections import ALL_TOKENS, BaseLossSection, TokensSection
 from storymem.training.sparse import TokenChoice, choose_tokens, patchify, take, token_loss
 from storymem.training.store import ClipStore, TrainingBatch
-from storymem.training.text import PromptIds
+from storymem.training.text import PromptIds, Text
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,8 +45,6 @@ __all__ = ["DenoisingTask", "Errors", "Geometry", "conditions_of"]
 
 _SHOWN = 0.25  # a token shows a subject if so much of one of its latent pixels does
 MemoryKind = Literal["right", "none", "wrong"]
-Text = tuple[torch.Tensor, torch.Tensor | None]
-"""Embeddings and no mask, or token ids and their mask; see `Denoiser.forward`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +79,13 @@ class Errors:
         recognition: cross entropy of what it says of the subjects of clip and memory; None without recogniser.
         recognised: the share of what could be said of subjects that it says rightly: ``recognised`` of the clip's,
             ``recognised_memory`` of those that its memory shows; empty without recogniser.
+        clauses: what prompts do not say of whose clause a word stands in, see `ClauseMarks`; None if not asked.
     """
 
     flow: torch.Tensor
     recognition: torch.Tensor | None = None
     recognised: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    clauses: torch.Tensor | None = None
 
 
 def conditions_of(batch: TrainingBatch, geometry: Geometry, stride: int) -> list[ShotCondition]:
@@ -174,7 +174,7 @@ class DenoisingTask:
         self.span = span
         self.accelerator = accelerator
         self._prompts = prompts
-        self._ids = None if tokenizer is None else PromptIds(tokenizer)
+        self._ids = None if tokenizer is None else PromptIds(tokenizer, marks=denoiser.clauses is not None)
         self._teacher = teacher
         self._draw_sheet = draw_sheet
         # While an accelerator computes, the processor puts the next batch together; a processor has nothing to spare.
@@ -196,6 +196,9 @@ class DenoisingTask:
         loss = errors.flow.mean()
         if errors.recognition is not None:
             loss = loss + self.stage.loss.recognition * errors.recognition.mean()
+        if errors.clauses is not None:
+            assert isinstance(self.stage.loss, BaseLossSection)
+            loss = loss + self.stage.loss.clauses * errors.clauses.mean()
         return loss
 
     def _made(self, step: int, part: int) -> tuple[TrainingBatch, Text]:
@@ -245,7 +248,7 @@ class DenoisingTask:
         t = t.to(device)
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
-        embeds, mask = self._text(batch.prompts) if text is None else text
+        text = self._text(batch.prompts) if text is None else text
         target, level, positions = velocity_target(clean, noise), t * NUM_TRAIN_TIMESTEPS, conditions[0].positions
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
         patch = self.module.transformer.config.patch_size
@@ -253,16 +256,17 @@ class DenoisingTask:
         wanted = target[:, :, num_memory:]
         if self._teacher is not None:
             kept = None if choice is None else (choice.kept, choice.clip.kept)
-            wanted = self._teacher.velocity(module, states, level, embeds, positions, num_memory, kept)
+            wanted = self._teacher.velocity(module, states, level, text, positions, num_memory, kept)
         elif choice is not None:
             wanted = take(patchify(wanted, patch), choice.clip.kept)
         if choice is None:
-            velocity, said = module(states, level, embeds, mask, positions)
+            velocity, said, misplaced = module(states, level, text, positions)
             flow = video_loss(velocity[:, :, num_memory:], wanted, 0, self._weight(batch))
         else:
-            velocity, said = module(states, level, embeds, mask, positions, choice.kept)
+            velocity, said, misplaced = module(states, level, text, positions, choice.kept)
             flow = token_loss(velocity[:, choice.memory_tokens :], wanted, choice.clip, patch, self._weight(batch))
-        return Errors(flow) if said is None else self._recognition(flow, said, batch, choice)
+        errors = Errors(flow) if said is None else self._recognition(flow, said, batch, choice)
+        return replace(errors, clauses=misplaced)
 
     def _choose(self, batch: TrainingBatch, tokens: TokensSection, patch: Sequence[int]) -> _Choice:
         clip = _tokens_of(batch.latents, batch.subjects, tokens.clip, [s ^ 2 for s in batch.noise_seeds], patch)
@@ -308,10 +312,9 @@ class DenoisingTask:
 
     def _text(self, prompts: Sequence[str]) -> Text:
         if self._prompts is not None:
-            return self._prompts(prompts), None
+            return Text(self._prompts(prompts))
         assert self._ids is not None
-        ids, mask = self._ids(prompts)
-        return ids.to(self.accelerator.device), mask.to(self.accelerator.device)
+        return self._ids(prompts).to(self.accelerator.device)
 
     def is_due(self, step: int) -> bool:
         """See `Task.is_due`."""
@@ -339,7 +342,8 @@ class DenoisingTask:
 
         Where only one held-out group fits, no memory is known to be wrong, and nothing is said of it.
 
-        With a recogniser what it recognises too, see `Errors`: ``validation/LEVEL/KIND/recognised``.
+        With a recogniser what it recognises too, see `Errors`: ``validation/LEVEL/KIND/recognised``. And, if asked for,
+        ``validation/clauses``.
         """
         config = self.stage.validation
         remembers = self.stage.conditioning.max_memory > 0
@@ -368,4 +372,6 @@ class DenoisingTask:
                 sums.setdefault(name, []).extend(errors.flow.tolist())
                 for what, share in errors.recognised.items():
                     sums.setdefault(f"{name}/{what}", []).extend(share.tolist())
+                if errors.clauses is not None:
+                    sums.setdefault("validation/clauses", []).extend(errors.clauses.tolist())
         return {name: float(torch.tensor(values).mean()) for name, values in sums.items()}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from storymem.training.text import Text
+
 if TYPE_CHECKING:
     from storymem.training.networks import Denoiser
     from storymem.training.sections import DistilSection
@@ -43,7 +45,7 @@ class GuidedTeacher:
         module: torch.nn.Module,
         states: torch.Tensor,
         level: torch.Tensor,
-        text: torch.Tensor,
+        text: Text,
         positions: tuple[int, ...],
         num_memory: int,
         kept: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -63,21 +65,20 @@ class GuidedTeacher:
         """
         with self._teaching(module) as teacher:
 
-            def say(text: torch.Tensor) -> torch.Tensor:
-                velocity: torch.Tensor = teacher(
-                    states, level, text, None, positions, None if kept is None else kept[0]
-                )[0].float()
+            def say(text: Text) -> torch.Tensor:
+                out = teacher(states, level, text, positions, None if kept is None else kept[0])
+                velocity: torch.Tensor = out[0].float()
                 if kept is not None:
                     return velocity[:, kept[0].shape[1] - kept[1].shape[1] :]
                 return velocity[:, :, num_memory:]
 
             cond = guided = say(text)
             if self.config.guidance_scale > 1:
-                uncond = say(self._prompts([self.config.negative_prompt] * len(states)))
+                uncond = say(Text(self._prompts([self.config.negative_prompt] * len(states))))
                 guided = uncond + self.config.guidance_scale * (cond - uncond)
             if self.config.memory_guidance_scale > 1 and num_memory:  # the same clip as if nothing were remembered
                 own, places = states[:, :, num_memory:], positions[num_memory:]
-                alone = teacher(own, level, text, None, places, None if kept is None else kept[1])[0].float()
+                alone = teacher(own, level, text, places, None if kept is None else kept[1])[0].float()
                 guided = guided + (self.config.memory_guidance_scale - 1) * (cond - alone)
         return guided
 

@@ -15,12 +15,13 @@ from storymem.errors import MissingExtraError, SettingsError
 from storymem.training.finer_tokens import refine_tokens
 from storymem.training.more_blocks import add_blocks
 from storymem.training.sparse import forward_tokens
-from storymem.training.text import embed_tokens
+from storymem.training.text import Text, embed_tokens
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
+    from storymem.training.clauses import ClauseMarks
     from storymem.training.network_sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
     from storymem.training.recognition import Recogniser
 
@@ -170,7 +171,9 @@ def add_lora(transformer: WanTransformer3DModel, config: LoraSection) -> None:
 
 
 class Denoiser(nn.Module):
-    """A transformer that is trained, with what is trained beside it (or None): text encoder and `Recogniser`.
+    """A transformer that is trained, with what is trained beside it (or None).
+
+    That is the text encoder with its `ClauseMarks`, and a `Recogniser`.
 
     `forward` is one call of the transformer as the pipeline makes it, under the temporal positions of the condition.
     """
@@ -181,54 +184,60 @@ class Denoiser(nn.Module):
         text_encoder: UMT5EncoderModel | None = None,
         autocast: torch.dtype | None = None,
         recogniser: Recogniser | None = None,
+        clauses: ClauseMarks | None = None,
     ) -> None:
         super().__init__()
         install_memory_rope(transformer)
         self.transformer = transformer
         self.text_encoder = text_encoder
         self.recogniser = recogniser
+        self.clauses = clauses
         self.autocast_dtype = autocast
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         timestep: torch.Tensor,
-        text: torch.Tensor,
-        text_mask: torch.Tensor | None,
+        text: Text,
         positions: tuple[int, ...],
         kept: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The velocity ``[B, z, M + F_lat, h, w]``, and what the recogniser, if there is one, says of the tokens.
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """The velocity ``[B, z, M + F_lat, h, w]``, what the recogniser says of the tokens, and the error of clauses.
+
+        The last two are None where nothing is trained for them.
 
         With `kept` the velocity of those tokens alone, ``[B, K, p_t * p_h * p_w * z]``.
 
         Args:
             hidden_states: ``[B, 2 z + 4, M + F_lat, h, w]``.
             timestep: ``[B]``, 1000 t.
-            text: embeddings ``[B, L, D]``, or token ids ``[B, L]`` for the text encoder that is trained along.
-            text_mask: ``[B, L]``, of token ids.
+            text: embeddings, or token ids for the text encoder that is trained along.
             positions: temporal positions of the latent frames.
             kept: ``[B, K]``, the tokens that are computed; None: all of them, see `forward_tokens`.
         """
         device = hidden_states.device.type
         dtype = self.autocast_dtype
         with nullcontext() if dtype is None else torch.autocast(device, dtype):
+            embeds, misplaced = text.tokens, None
             if self.text_encoder is not None:
-                assert text_mask is not None
-                text = embed_tokens(self.text_encoder, text, text_mask)
+                assert text.mask is not None
+                embeds = embed_tokens(self.text_encoder, text.tokens, text.mask)
+                if self.clauses is not None:
+                    assert text.marks is not None
+                    misplaced = self.clauses(embeds, text.mask, text.marks)
             with use_positions([self.transformer], positions):
-                text = text.to(hidden_states.dtype)
+                embeds = embeds.to(hidden_states.dtype)
                 if kept is not None:
-                    out = forward_tokens(self.transformer, hidden_states, timestep, text, kept)
+                    out = forward_tokens(self.transformer, hidden_states, timestep, embeds, kept)
                 else:
                     out = self.transformer(
                         hidden_states=hidden_states,
                         timestep=timestep,
-                        encoder_hidden_states=text,
+                        encoder_hidden_states=embeds,
                         return_dict=False,
                     )[0]
             said = None if self.recogniser is None else self.recogniser()
-        return out, said
+        return out, said, misplaced
 
 
 def trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -12,6 +12,7 @@ from storymem.settings import Blank
 __all__ = [
     "AugmentSection",
     "BaseConditioningSection",
+    "BaseLossSection",
     "ConditioningSection",
     "DataSection",
     "DistilSection",
@@ -265,6 +266,13 @@ class FlowLossSection(Section):
     """How many times more an error counts where a clip shows its subjects (a world's heroes); 1 is the method's."""
     recognition: AtLeast0 = 0.0
     """Weight of naming the subjects of clip and memory from the middle of the network; needs a world that knows."""
+
+
+class BaseLossSection(FlowLossSection):
+    """What in a clip counts how much, and what is asked of the text encoder that is trained along."""
+
+    clauses: AtLeast0 = 0.0
+    """Weight of embeddings saying whose clause a word stands in; needs a world whose captions of two subjects know."""
 
 
 class TokensSection(Section):

@@ -17,7 +17,8 @@ from storymem.settings import SamplingConfig
 from storymem.training.ahead import DrawnAhead
 from storymem.training.attention import use_matrix_attention
 from storymem.training.block_code import quick_codec
-from storymem.training.clips import ClipSource, open_source
+from storymem.training.clauses import ClauseMarks
+from storymem.training.clips import Caption, ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import Geometry
 from storymem.training.encode import CachedLoader, GroupLoader, SourceLoader, weights_digest
@@ -44,6 +45,7 @@ __all__ = [
     "expert_spans",
     "fit_to_runtime",
     "latent_folder",
+    "make_clause_marks",
     "make_loader",
     "make_pipeline",
     "make_recogniser",
@@ -53,6 +55,9 @@ __all__ = [
     "vae_digest",
     "whole_copy",
 ]
+
+
+_CAPTIONS_ASKED = 512
 
 
 def open_data(data: DataSection) -> ClipSource:
@@ -272,6 +277,22 @@ def make_recogniser(stage: BaseStage | MemoryStage, source: ClipSource, transfor
             f"loss.recognition is set, but {stage.data.world} does not say what its subjects are: leave it out."
         )
     return Recogniser(transformer, source.classes)
+
+
+def make_clause_marks(stage: BaseStage, source: ClipSource) -> ClauseMarks | None:
+    """What asks the text encoder whose clause a word stands in, if the stage wants it.
+
+    Raises:
+        SettingsError: the captions of the source do not say.
+    """
+    if not stage.loss.clauses:
+        return None
+    if not any(isinstance(text, Caption) and len(text.clauses) > 1 for text in source.captions(_CAPTIONS_ASKED)):
+        raise SettingsError(
+            f"loss.clauses is set, but captions of {stage.data.world} do not say which words speak of which of several "
+            "subjects: leave it out."
+        )
+    return ClauseMarks(stage.text_encoder.d_model)
 
 
 def expert_spans(names: Sequence[str], boundary: float) -> dict[str, tuple[float, float]]:

@@ -36,6 +36,7 @@ from storymem.training.shared import (
     check_size,
     expert_spans,
     fit_to_runtime,
+    make_clause_marks,
     make_pipeline,
     make_recogniser,
     open_data,
@@ -213,7 +214,8 @@ class _BaseRun(DenoisingRun):
         text_encoder = self.text_encoder.to(self.accelerator.device)
         fit_to_runtime(transformer, stage, self.accelerator.device)
         recogniser = make_recogniser(stage, self.source, transformer)
-        denoiser = Denoiser(transformer, text_encoder if first else None, autocast_of(stage), recogniser)
+        clauses = make_clause_marks(stage, self.source) if first else None
+        denoiser = Denoiser(transformer, text_encoder if first else None, autocast_of(stage), recogniser, clauses)
         text: dict[str, Any] = {"tokenizer": self.tokenizer}
         if not first:
             text = {"prompts": PromptCache(self.tokenizer, text_encoder, self.accelerator.device)}

@@ -7,11 +7,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
 from storymem.pipeline import text_length
+from storymem.training.clauses import marks_of
+from storymem.training.clips import Caption
 from storymem.training.encode import weights_digest
 
 if TYPE_CHECKING:
@@ -19,7 +21,26 @@ if TYPE_CHECKING:
 
     from storymem.training.network_sections import TextEncoderSection
 
-__all__ = ["PromptCache", "PromptIds", "build_tokenizer", "embed_tokens", "tokenize"]
+__all__ = ["PromptCache", "PromptIds", "Text", "build_tokenizer", "embed_tokens", "tokenize"]
+
+
+class Text(NamedTuple):
+    """Prompts as a denoiser takes them.
+
+    Attributes:
+        tokens: embeddings ``[B, L, D]``, or token ids ``[B, L]``.
+        mask: ``[B, L]``, of token ids.
+        marks: ``[B, L]``, whose clause a token stands in, see `marks_of`; where that is trained.
+    """
+
+    tokens: torch.Tensor
+    mask: torch.Tensor | None = None
+    marks: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Text:
+        """The same on that device."""
+        mask, marks = (None if part is None else part.to(device) for part in self[1:])
+        return Text(self.tokens.to(device), mask, marks)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,26 +70,40 @@ class PromptIds:
 
     Args:
         tokenizer: the model's.
+        marks: say as well whose clause each token stands in.
         kept: how many prompts are remembered, those seen last.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, kept: int = 2**16) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, marks: bool = False, kept: int = 2**16) -> None:
         self.tokenizer = tokenizer
+        self._marks = marks
         self._limit = kept
-        self._kept: OrderedDict[str, tuple[torch.Tensor, torch.Tensor]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[torch.Tensor, ...]] = OrderedDict()
 
-    def __call__(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask ``[B, L]``, as `tokenize` gives them."""
+    def __call__(self, prompts: Sequence[str]) -> Text:
+        """Token ids and attention mask ``[B, L]``, as `tokenize` gives them, and marks."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
         if missing:
-            for prompt, ids, mask in zip(missing, *tokenize(self.tokenizer, missing), strict=True):
-                self._kept[prompt] = (ids, mask)
+            parts = [*tokenize(self.tokenizer, missing)]
+            if self._marks:
+                parts.append(torch.tensor([self._marks_of(prompt) for prompt in missing]))
+            self._kept.update(zip(missing, zip(*parts, strict=True), strict=True))
         for prompt in prompts:
             self._kept.move_to_end(prompt)
-        rows, masks = zip(*(self._kept[prompt] for prompt in prompts), strict=True)
+        text = Text(*map(torch.stack, zip(*(self._kept[prompt] for prompt in prompts), strict=True)))
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
-        return torch.stack(rows), torch.stack(masks)
+        return text
+
+    def _marks_of(self, prompt: str) -> list[float]:
+        from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
+
+        assert str(prompt) == prompt_clean(prompt) or not isinstance(prompt, Caption), f"{prompt!r} is not clean"
+        length = text_length(self.tokenizer)
+        split = self.tokenizer(
+            str(prompt), padding="max_length", max_length=length, truncation=True, return_offsets_mapping=True
+        )
+        return marks_of(prompt, split["offset_mapping"])
 
 
 class PromptCache:

@@ -127,7 +127,14 @@ def _subject(actor: Actor, style: CaptionStyle, rng: Random, side: str) -> str:
 
 
 def caption(spec: ShotSpec, style: CaptionStyle | tuple[CaptionStyle, ...] = "full", *, seed: int | None = None) -> str:
-    """A caption of the shot.
+    """A caption of the shot; arguments as of `caption_clauses`."""
+    return caption_clauses(spec, style, seed=seed)[0]
+
+
+def caption_clauses(
+    spec: ShotSpec, style: CaptionStyle | tuple[CaptionStyle, ...] = "full", *, seed: int | None = None
+) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """A caption of the shot, and for each actor the first character that speaks of it, and the one after the last.
 
     Args:
         spec: the shot.
@@ -151,7 +158,22 @@ def caption(spec: ShotSpec, style: CaptionStyle | tuple[CaptionStyle, ...] = "fu
         text = f"{people} {where} {when}. {extra} {shot}. {camera}"
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r" ([.,])", r"\1", text)
-    return re.sub(r"(^|[.:] )([a-z])", lambda m: m.group(1) + m.group(2).upper(), text)
+    text = re.sub(rf"(^|[.:] )({_OPEN}?[a-z])", lambda m: m.group(1) + m.group(2).upper(), text)
+    clauses = []
+    while _OPEN in text:
+        start = text.index(_OPEN)
+        stop = text.index(_CLOSE) - 1
+        text = text.replace(_OPEN, "", 1).replace(_CLOSE, "", 1)
+        clauses.append((start, stop))
+    return text, tuple(clauses)
+
+
+_OPEN, _CLOSE = "\ue000", "\ue001"
+"""Around what speaks of one actor, while a caption is put together."""
+
+
+def _clause(text: str) -> str:
+    return f"{_OPEN}{text}{_CLOSE}"
 
 
 def _upper(text: str) -> str:
@@ -163,12 +185,18 @@ def _people(spec: ShotSpec, styles: tuple[CaptionStyle, ...], rng: Random) -> st
     verbs = [rng.choice(_VERBS[actor.action]) for actor in spec.actors]
     if len(spec.actors) == 1:
         subject = "the hero" if styles[0] == "hero" else _subject(spec.actors[0], styles[0], rng, "")
-        return f"{subject} {verbs[0]}"
+        return _clause(f"{subject} {verbs[0]}")
     if styles[0] == "hero":
-        return f"the two heroes are together; the one on the left {verbs[0]}, the one on the right {verbs[1]}"
+        left, right = (
+            _clause(f"the one on the {side} {verb}") for side, verb in zip(("left", "right"), verbs, strict=True)
+        )
+        return f"the two heroes are together; {left}, {right}"
     sides = ("on the left", "on the right") if rng.random() < 0.5 else ("", "")
-    left, right = (_subject(a, s, rng, side) for a, s, side in zip(spec.actors, styles, sides, strict=True))
-    return f"{left} {verbs[0]} {rng.choice(('and', 'while'))} {right} {verbs[1]}"
+    left, right = (
+        _clause(f"{_subject(actor, style, rng, side)} {verb}")
+        for actor, style, side, verb in zip(spec.actors, styles, sides, verbs, strict=True)
+    )
+    return f"{left} {rng.choice(('and', 'while'))} {right}"
 
 
 def _when(spec: ShotSpec, rng: Random) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storymem.errors import SettingsError
-from storymem.worlds.storyland.captions import caption
+from storymem.worlds.storyland.captions import caption_clauses
 from storymem.worlds.storyland.rendering import render
 from storymem.worlds.storyland.stories import Group, sample_group
 from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks
@@ -107,7 +107,7 @@ class StorylandSource:
         """See `ClipSource.group`."""
         import torch
 
-        from storymem.training.clips import Clip
+        from storymem.training.clips import Caption, Clip
         from storymem.training.subjects import Subjects
 
         clips = self._group(index).clips
@@ -117,7 +117,10 @@ class StorylandSource:
         return [
             Clip(
                 frames,
-                (clip.caption, *(caption(clip.spec, clip.style, seed=n) for n in range(1, self.options.phrasings))),
+                tuple(
+                    Caption(*caption_clauses(clip.spec, clip.style, seed=seed))
+                    for seed in (None, *range(1, self.options.phrasings))
+                ),
                 Subjects(
                     torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
                     torch.from_numpy(hero_labels(clip.spec)),
@@ -128,8 +131,11 @@ class StorylandSource:
 
     def captions(self, count: int) -> Sequence[str]:
         """See `ClipSource.captions`."""
+        from storymem.training.clips import Caption
+
         groups = -(-count // self.options.clips)
-        return [clip.caption for index in range(groups) for clip in self._group(index).clips][:count]
+        clips = [clip for index in range(groups) for clip in self._group(index).clips]
+        return [Caption(*caption_clauses(clip.spec, clip.style)) for clip in clips[:count]]
 
     def _group(self, index: int) -> Group:
         options = self.options
