@@ -72,6 +72,22 @@ def test_parts_are_taken_at_rows_keyframes_and_versions() -> None:
     assert pool.captions(rows[1]) == ("clip 1",)
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (1, 2, 0)])
+def test_clips_of_unknown_subjects_show_none_beside_others(order: tuple[int, ...]) -> None:
+    groups = ((_clip(1, None), _clip(2, None)), (_clip(3, None), _clip(4, 2)), (_clip(5, 1), _clip(6, None)))
+    pool = ClipPool(1)
+    for index in order:
+        pool[index] = groups[index]
+    known = groups[1][1].subjects
+    assert known is not None
+    batch = pool.subjects([pool.row(0, 0), pool.row(1, 1), pool.row(1, 0), pool.row(2, 1)])
+    assert batch is not None
+    assert torch.equal(batch.masks[1], known.masks.transpose(0, 1))
+    assert torch.equal(batch.labels[1, 0], known.labels)
+    assert batch.masks[[0, 2, 3]].abs().max() == 0
+    assert (batch.labels[[0, 2, 3]] == -1).all()
+
+
 def test_subjects_of_frames_with_fewer_are_padded() -> None:
     pool = ClipPool(1)
     one, two = clips = (_clip(1, 1), _clip(2, 2))

@@ -21,6 +21,8 @@ _LABELS = "labels"
 class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
     """Groups of encoded clips by number, all clips of one shape; what is put in is copied, what is read is a view.
 
+    As soon as the subjects of one clip are known, clips of which they are not known count as showing none.
+
     Args:
         groups: how many there is room for from the start.
     """
@@ -47,11 +49,17 @@ class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
         if group in self._rows:
             del self[group]
         taken = [_parts_of(clip) for clip in clips]
-        self._make_room(len(clips), taken[0], max((_number_of(clip) for clip in clips), default=0))
+        every = {name: part for parts in taken for name, part in parts.items()}
+        self._make_room(len(clips), every, max((_number_of(clip) for clip in clips), default=0))
         rows = [self._free.pop() for _ in clips]
         place = torch.tensor(rows, device=self._parts["latents"].device)
         for name, whole in self._parts.items():
-            whole[place] = torch.stack([_padded(name, parts[name], whole.shape[1:]) for parts in taken])
+            shape = whole.shape[1:]
+            if name in _SUBJECT_DIMENSION:  # where a clip's are not known, there are none
+                parts_of_it = [parts.get(name, whole.new_empty(_shape_with(name, shape, 0))) for parts in taken]
+            else:
+                parts_of_it = [parts[name] for parts in taken]
+            whole[place] = torch.stack([_padded(name, part, shape) for part in parts_of_it])
         for row, clip in zip(rows, clips, strict=True):
             self._captions[row] = clip.captions
             self._numbers[row] = _number_of(clip)
@@ -107,10 +115,9 @@ class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
         if grown > rows:
             grown = max(grown, self._groups * clips, 2 * rows if rows else 0)
         room = subjects if _LABELS not in self._parts else max(subjects, self._parts[_LABELS].shape[1])
-        for name, tensor in like.items():
-            shape = _shape_with(name, tensor.shape, room)
-            before = self._parts.get(name, tensor.new_empty((0, *shape)))
-            self._parts[name] = _padded(name, before, (grown, *shape))
+        begun = {name: part.new_empty((0, *part.shape)) for name, part in like.items() if name not in self._parts}
+        for name, before in {**self._parts, **begun}.items():
+            self._parts[name] = _padded(name, before, (grown, *_shape_with(name, before.shape[1:], room)))
         self._free += range(grown - 1, rows - 1, -1)
 
 
