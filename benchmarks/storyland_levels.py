@@ -27,6 +27,7 @@ from storymem.conditioning.condition import ShotCondition, build_condition
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
+from storymem.pipeline import DEFAULT_BOUNDARY_RATIO
 from storymem.sampling import shift_level, unshift_level
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import Geometry
@@ -81,6 +82,9 @@ class Model:
         parts: Any = load_components(folder, dtype=torch.float32)
         self.codec = LatentCodec(parts.vae)
         self.denoiser = Denoiser(parts.transformer, parts.text_encoder).eval()
+        self.low = None if parts.transformer_2 is None else Denoiser(parts.transformer_2, parts.text_encoder).eval()
+        said = (sampling.boundary_ratio, parts.boundary_ratio, DEFAULT_BOUNDARY_RATIO)
+        self.boundary = next(ratio for ratio in said if ratio is not None)
         self.tokenizer = parts.tokenizer
         self.sampling = sampling
         self.guidance = guidance
@@ -101,7 +105,8 @@ class Model:
         given = transformer_input(states, [condition], channels, torch.float32)
         text = Text(*tokenize(self.tokenizer, texts))
         level = torch.full((len(texts),), t * NUM_TRAIN_TIMESTEPS)
-        velocity: torch.Tensor = self.denoiser(given, level, text, condition.positions)[0]
+        denoiser = self.denoiser if self.low is None or t >= self.boundary else self.low
+        velocity: torch.Tensor = denoiser(given, level, text, condition.positions)[0]
         return velocity
 
     def denoise(self, batch: Batch, noise: torch.Tensor, level: float, steps: int) -> torch.Tensor:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from storymem.models.catalog import entry
+from storymem.models.checkpoints import load_components
+from storymem.models.store import locate
+from storymem.training.output import save_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +36,34 @@ def test_a_little_noise_costs_nothing_and_all_of_it_much(tmp_path: Path) -> None
     assert "error" not in levels["0"]
     assert levels["1"]["error"] > 0
     assert done.stdout.count("looks right") == 3
+
+
+def test_each_of_two_experts_is_asked_at_its_own_levels(tmp_path: Path) -> None:
+    parts: Any = load_components(locate("storyland"), dtype=torch.float32)
+    silent = deepcopy(parts.transformer)
+    for parameter in silent.proj_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    errors = {}
+    for name, low in (("one", None), ("two", silent)):
+        save_model(
+            tmp_path / name,
+            transformer=parts.transformer,
+            transformer_2=low,
+            vae=parts.vae,
+            text_encoder=parts.text_encoder,
+            tokenizer=parts.tokenizer,
+            boundary_ratio=None if low is None else 0.7,
+            sampling=dict(entry("storyland").sampling),
+        )
+        out = tmp_path / f"{name}.json"
+        settings = ("--clips", "2", "--memory", "1", "--levels", "0.6", "0.7", "--steps", "2", "--json", str(out))
+        done = run("--model", str(tmp_path / name), *settings)
+        assert done.returncode == 0, done.stderr
+        errors[name] = {
+            level: row["error"] for level, row in json.loads(out.read_text())["levels"].items() if level != "0"
+        }
+    assert errors["two"]["0.7"] == errors["one"]["0.7"]
+    assert errors["two"]["0.6"] > 1.5 * errors["one"]["0.6"]
 
 
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path) -> None:
