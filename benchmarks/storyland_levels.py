@@ -27,7 +27,7 @@ from storymem.conditioning.condition import ShotCondition, build_condition
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.checkpoints import load_components
-from storymem.pipeline import DEFAULT_BOUNDARY_RATIO
+from storymem.pipeline import boundary_of
 from storymem.sampling import shift_level, unshift_level
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import Geometry
@@ -83,8 +83,7 @@ class Model:
         self.codec = LatentCodec(parts.vae)
         self.denoiser = Denoiser(parts.transformer, parts.text_encoder).eval()
         self.low = None if parts.transformer_2 is None else Denoiser(parts.transformer_2, parts.text_encoder).eval()
-        said = (sampling.boundary_ratio, parts.boundary_ratio, DEFAULT_BOUNDARY_RATIO)
-        self.boundary = next(ratio for ratio in said if ratio is not None)
+        self.boundary = boundary_of(sampling, parts.boundary_ratio)
         self.tokenizer = parts.tokenizer
         self.sampling = sampling
         self.guidance = guidance

@@ -35,12 +35,23 @@ if TYPE_CHECKING:
 
     Frame = Image.Image | NDArray[Any] | torch.Tensor
 
-__all__ = ["StoryMemPipeline", "StoryMemPipelineOutput", "text_length"]
+__all__ = ["StoryMemPipeline", "StoryMemPipelineOutput", "boundary_of", "text_length"]
 
 _log = logging.getLogger(__name__)
 MAX_TEXT_TOKENS = 512
 DEFAULT_BOUNDARY_RATIO = 0.9
 OUTPUT_TYPES = ("raw", "latent", "np", "pt", "pil")
+
+
+def boundary_of(sampling: SamplingConfig, ratio: float | None) -> float:
+    """The noise level at and above which the first of two experts works.
+
+    Args:
+        sampling: says it, or leaves it to the model.
+        ratio: the model's, if it has one.
+    """
+    said = (sampling.boundary_ratio, ratio, DEFAULT_BOUNDARY_RATIO)
+    return float(next(level for level in said if level is not None))
 
 
 def text_length(tokenizer: Any) -> int:
@@ -308,10 +319,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         """The timestep at and above which `transformer` works; None where there is no second expert."""
         if self.transformer_2 is None:
             return None
-        ratio = sampling.boundary_ratio
-        if ratio is None:
-            ratio = self.config.boundary_ratio
-        return (DEFAULT_BOUNDARY_RATIO if ratio is None else float(ratio)) * 1000
+        return boundary_of(sampling, self.config.boundary_ratio) * 1000
 
     @staticmethod
     def _predict(

@@ -18,7 +18,7 @@ from storymem.training.clips import Caption
 __all__ = ["ClauseMarks", "marks_of"]
 
 _STRENGTH = 0.4
-"""Length of a mark as a share of an embedding's: seen by every block, and small beside what words mean."""
+"""Length of a mark as a share of an embedding's; what Storyland's memory was bound with, no other was tried."""
 
 
 class ClauseMarks(nn.Module):

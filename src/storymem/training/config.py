@@ -166,9 +166,13 @@ class BaseStage(_DenoisingStage):
     loss: BaseLossSection = BaseLossSection()
 
     @model_validator(mode="after")
-    def _nothing_is_frozen(self) -> BaseStage:
+    def _captions_know_their_clauses(self) -> BaseStage:
         if self.loss.clauses and self.data.folder is not None:
             raise ValueError("loss.clauses needs a world: of footage it is not known which words speak of whom")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_frozen(self) -> BaseStage:
         _refuse_idle(self, "in the base stage, where all weights are trained", ("runtime.base_dtype",))
         if self.transformer.experts == 1:
             _refuse_idle(self, "with one expert", ("transformer.boundary_ratio",))

@@ -45,18 +45,28 @@ class Text(NamedTuple):
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask ``[B, L]`` of cleaned prompts, padded as the pipeline pads them."""
+    out = _split(tokenizer, _cleaned(prompts))
+    return cast(torch.Tensor, out.input_ids), cast(torch.Tensor, out.attention_mask)
+
+
+def _cleaned(prompts: Sequence[str]) -> list[str]:
     from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
 
-    out = tokenizer(
-        [prompt_clean(prompt) for prompt in prompts],
+    return [prompt_clean(prompt) for prompt in prompts]
+
+
+def _split(tokenizer: PreTrainedTokenizerBase, clean: Sequence[str], *, offsets: bool = False) -> Any:
+    """What the tokenizer says of clean prompts; with `offsets` also ``offset_mapping``, ``[B, L, 2]``."""
+    return tokenizer(
+        list(clean),
         padding="max_length",
         max_length=text_length(tokenizer),
         truncation=True,
         add_special_tokens=True,
         return_attention_mask=True,
+        return_offsets_mapping=offsets,
         return_tensors="pt",
     )
-    return cast(torch.Tensor, out.input_ids), cast(torch.Tensor, out.attention_mask)
 
 
 def embed_tokens(text_encoder: UMT5EncoderModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -84,9 +94,7 @@ class PromptIds:
         """Token ids and attention mask ``[B, L]``, as `tokenize` gives them, and marks."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._kept]
         if missing:
-            parts = [*tokenize(self.tokenizer, missing)]
-            if self._marks:
-                parts.append(torch.tensor([self._marks_of(prompt) for prompt in missing]))
+            parts = self._marked(missing) if self._marks else tokenize(self.tokenizer, missing)
             self._kept.update(zip(missing, zip(*parts, strict=True), strict=True))
         for prompt in prompts:
             self._kept.move_to_end(prompt)
@@ -95,15 +103,13 @@ class PromptIds:
             self._kept.popitem(last=False)
         return text
 
-    def _marks_of(self, prompt: str) -> list[float]:
-        from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
-
-        assert str(prompt) == prompt_clean(prompt) or not isinstance(prompt, Caption), f"{prompt!r} is not clean"
-        length = text_length(self.tokenizer)
-        split = self.tokenizer(
-            str(prompt), padding="max_length", max_length=length, truncation=True, return_offsets_mapping=True
-        )
-        return marks_of(prompt, split["offset_mapping"])
+    def _marked(self, prompts: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        clean = _cleaned(prompts)
+        for prompt, cleaned in zip(prompts, clean, strict=True):
+            assert prompt == cleaned or not isinstance(prompt, Caption), f"{prompt!r} is not clean"
+        out = _split(self.tokenizer, clean, offsets=True)
+        marks = [marks_of(*pair) for pair in zip(prompts, out.offset_mapping.tolist(), strict=True)]
+        return out.input_ids, out.attention_mask, torch.tensor(marks)
 
 
 class PromptCache:

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from storymem.errors import SettingsError
 from storymem.worlds.storyland.captions import caption_clauses
 from storymem.worlds.storyland.rendering import render
+from storymem.worlds.storyland.stories import Clip as DrawnClip
 from storymem.worlds.storyland.stories import Group, sample_group
 from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks
 
 if TYPE_CHECKING:
-    from storymem.training.clips import Clip
+    from storymem.training.clips import Caption, Clip
 
 __all__ = ["StorylandOptions", "StorylandSource"]
 
@@ -107,7 +108,7 @@ class StorylandSource:
         """See `ClipSource.group`."""
         import torch
 
-        from storymem.training.clips import Caption, Clip
+        from storymem.training.clips import Clip
         from storymem.training.subjects import Subjects
 
         clips = self._group(index).clips
@@ -117,10 +118,7 @@ class StorylandSource:
         return [
             Clip(
                 frames,
-                tuple(
-                    Caption(*caption_clauses(clip.spec, clip.style, seed=seed))
-                    for seed in (None, *range(1, self.options.phrasings))
-                ),
+                tuple(_caption(clip, seed) for seed in (None, *range(1, self.options.phrasings))),
                 Subjects(
                     torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
                     torch.from_numpy(hero_labels(clip.spec)),
@@ -131,11 +129,9 @@ class StorylandSource:
 
     def captions(self, count: int) -> Sequence[str]:
         """See `ClipSource.captions`."""
-        from storymem.training.clips import Caption
-
         groups = -(-count // self.options.clips)
         clips = [clip for index in range(groups) for clip in self._group(index).clips]
-        return [Caption(*caption_clauses(clip.spec, clip.style)) for clip in clips[:count]]
+        return [_caption(clip) for clip in clips[:count]]
 
     def _group(self, index: int) -> Group:
         options = self.options
@@ -147,3 +143,10 @@ class StorylandSource:
             told=options.told,
             together=options.together,
         )
+
+
+def _caption(clip: DrawnClip, seed: int | None = None) -> Caption:
+    """One of the phrasings, which knows whose clause is where."""
+    from storymem.training.clips import Caption
+
+    return Caption(*caption_clauses(clip.spec, clip.style, seed=seed))
