@@ -10,7 +10,8 @@ and changes back on the right, is held against the change between the two heroes
 
 It is 1 if each hero has the looks that are meant, 0 if both get the same ones, -1 if they are exchanged. The looks are
 told in the prompt, with the words "on the left" and "on the right" or by the order alone (captions of Storyland name
-the left one first); or they are shown in memory, one keyframe of each hero, and the prompt tells the species. With
+the left one first); or they are shown in memory, one keyframe of each hero, and the prompt tells the species. The
+same prompts without memory say whether each species is where it should be (`species`), which comes first. With
 memory a lone hero is measured too (`chosen`): how much of the change between the two true keyframes is in the picture.
 What the measure says of true drawings stands beside it.
 """
@@ -40,7 +41,7 @@ from storymem.training.objective import sequence_of
 from storymem.worlds.storyland import Group, render, sample_group
 from storymem.worlds.storyland.captions import describe
 
-WAYS = ("told, sides", "told, order", "memory")
+WAYS = ("told, sides", "told, order", "species", "memory")
 SCENE = "stands in the meadow at noon"
 # Where heroes stand in a medium shot, in shares of its width.
 LEFT, MIDDLE, RIGHT = (0.2, 0.36), (0.42, 0.58), (0.64, 0.8)
@@ -104,7 +105,7 @@ def bound(pictures: Sequence[torch.Tensor]) -> tuple[float, torch.Tensor]:
 def asked_of(group: Group, way: str, memory: torch.Tensor) -> Asked:
     """The prompts for the two heroes of a group."""
     people = list(zip(group.names, group.heroes, strict=True))
-    if way == "memory":
+    if way in ("species", "memory"):
         (a, b), end = [f"{name} the {hero.species}" for name, hero in people], ""
     else:
         (a, b), end = [f"{name}, {describe(hero)}" for name, hero in people], ","

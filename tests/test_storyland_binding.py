@@ -21,12 +21,12 @@ def test_a_lone_hero_is_chosen_from_memory_and_figures_are_kept(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     report = json.loads(out.read_text(encoding="utf-8"))
     figures = report["figures"]
-    assert list(figures) == ["told, sides", "told, order", "memory", "chosen", "true drawings"]
+    assert list(figures) == ["told, sides", "told, order", "species", "memory", "chosen", "true drawings"]
     assert 0.8 < figures["true drawings"]["mean"] < 1.2  # what the measure says of heroes who are where they should be
     assert 0.6 < figures["chosen"]["mean"] < 1.4
     assert all(-1.2 < figure["mean"] < 1.2 and figure["n"] == 2 for figure in figures.values())
     assert (report["model"], report["pairs"], report["noises"]) == ("storyland", 2, 2)
-    assert done.stdout.count("+-") == 5
+    assert done.stdout.count("+-") == 6
 
 
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def package_lora(source: Path, target: Path = PACKAGED / "storyland-fast") -> in
     Raises:
         SystemExit: it is too large.
     """
-    tensors = load_file(source / "backbone.safetensors")
     with replacing_folder(target) as folder:
-        rounded = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
-        save_file(rounded, folder / "backbone.safetensors", {"format": "pt"})
+        for path in sorted(source.glob("backbone*.safetensors")):  # one for each expert
+            rounded = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}
+            save_file(rounded, folder / path.name, {"format": "pt"})
         write_file(folder / "adapter_config.json", (source / "adapter_config.json").read_bytes())
     return _checked(target)
 

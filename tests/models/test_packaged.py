@@ -89,9 +89,10 @@ def test_the_fast_one_says_in_one_call_what_the_model_says_in_three(pipe: StoryM
     assert (fast.guidance_scale, fast.memory_guidance_scale) == (1.0, 1.0)
     quick = StoryMemPipeline.from_components(load_components(locate("storyland")))
     quick.set_progress_bar_config(disable=True)
-    lora = load_lora(locate("storyland-fast")).high
-    assert lora is not None
-    apply_lora(quick.transformer, lora, name="fast")
+    pair = load_lora(locate("storyland-fast"))
+    for transformer, lora in ((quick.transformer, pair.high), (quick.transformer_2, pair.low)):
+        assert lora is not None
+        apply_lora(transformer, lora, name="fast")
 
     def made(pipe: StoryMemPipeline, sampling: SamplingConfig) -> torch.Tensor:
         noise, prompt = torch.Generator().manual_seed(1), "The hero reads in the library. Close-up."

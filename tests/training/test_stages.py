@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,6 +125,41 @@ def test_a_base_of_two_experts(small_model: Path, tmp_path: Path) -> None:
     assert components.transformer_2 is not None
     assert components.boundary_ratio == 0.9
     assert len(toys.losses(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("expert", ["high", "low"])
+def test_one_of_two_experts_of_a_base(expert: str, small_model: Path, tmp_path: Path) -> None:
+    vae = small_model.parents[1] / "vae" / "vae"
+    settings = (f"vae={vae}", "steps=2", "transformer.experts=2", "transformer.boundary_ratio=0.7", f"expert={expert}")
+    # From one transformer both begin; then from the two that came of it.
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(toys.stage(toys.BASE, first, *settings, f"start={small_model}"))
+    train(toys.stage(toys.BASE, second, *settings, f"start={first / 'model'}"))
+    assert len(toys.losses(first)) == 2
+    begun, once, twice = (load_components(folder) for folder in (small_model, first / "model", second / "model"))
+    assert once.boundary_ratio == 0.7
+
+    def same(some: Any, other: Any) -> bool:
+        return all(map(torch.equal, some.state_dict().values(), other.state_dict().values()))
+
+    for component in ("transformer", "transformer_2"):
+        trained = component == ("transformer" if expert == "high" else "transformer_2")
+        assert same(getattr(once, component), begun.transformer) is not trained
+        assert same(getattr(twice, component), getattr(once, component)) is not trained
+    assert same(twice.text_encoder, begun.text_encoder) is (expert == "low")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (("expert=high",), "expert does nothing with one expert"),
+        (("expert=low", "transformer.experts=2"), "leaves the other one as it is in `start`, which is not given"),
+        (("expert=low", "transformer.experts=2", "start=.", "loss.clauses=1"), "which is trained with the high expert"),
+    ],
+)
+def test_one_of_two_experts_has_to_have_another(settings: tuple[str, ...], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        toys.stage(toys.BASE, tmp_path, "vae=.", *settings)
 
 
 def test_memory_on_a_model_of_one_expert(small_model: Path, tmp_path: Path) -> None:

@@ -175,7 +175,13 @@ class BaseStage(_DenoisingStage):
     def _nothing_is_frozen(self) -> BaseStage:
         _refuse_idle(self, "in the base stage, where all weights are trained", ("runtime.base_dtype",))
         if self.transformer.experts == 1:
-            _refuse_idle(self, "with one expert", ("transformer.boundary_ratio",))
+            _refuse_idle(self, "with one expert", ("transformer.boundary_ratio", "expert"))
+        elif self.expert != "both" and self.start is None:
+            raise ValueError(f"expert: {self.expert} leaves the other one as it is in `start`, which is not given")
+        if self.expert == "low" and self.loss.clauses:
+            raise ValueError(
+                "loss.clauses is for the text encoder, which is trained with the high expert: leave it out"
+            )
         return self
 
 

@@ -11,6 +11,7 @@ from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.models.layouts import find_model
 from storymem.models.own_sampling import read_sampling
+from storymem.pipeline import DEFAULT_BOUNDARY_RATIO
 from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import DenoisingTask
@@ -50,6 +51,8 @@ from storymem.training.text import PromptCache, build_tokenizer
 from storymem.training.vae import Autoencoder, PixelLoader, VaeTask, latent_statistics
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accelerate import Accelerator
     from diffusers import AutoencoderKLWan
 
@@ -158,22 +161,26 @@ def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
     return sum(run.source.size(index) for index in range(len(run.source)))
 
 
+def _load_expert(folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """The transformer that a folder has for an expert; its only one for both, if it has one."""
+    component = "transformer_2" if name == "low" and "transformer_2" in find_model(folder).parts else "transformer"
+    return getattr(load_components(folder, dtype=dtype, only=[component]), component)
+
+
 class _BaseRun(DenoisingRun):
     """A new transformer (or two experts), text encoder and tokenizer; written to ``OUTPUT/model``, a diffusers folder.
 
-    The text encoder is trained together with the first expert and frozen for the second.
+    The text encoder is trained together with the first expert and frozen for the second. An expert that is not trained
+    is that of the weights at ``start``, whose only transformer is where both of two begin.
     """
 
     def __init__(self, stage: BaseStage, accelerator: Accelerator, *, described: bool = True) -> None:
         vae = load_components(None, vae=stage.vae, only=["vae"]).vae
         super().__init__(stage, accelerator, vae, described=described)
         self.stage = stage
-        if stage.expert != "both":
-            raise SettingsError(
-                "expert chooses among the experts of a model that exists: leave it out in the base stage."
-            )
-        self.tasks = ("model",) if stage.transformer.experts == 1 else ("high", "low")
-        if len(self.tasks) > 1:
+        self.experts = ("model",) if stage.transformer.experts == 1 else ("high", "low")
+        self.tasks = self.experts if stage.expert == "both" else (stage.expert,)
+        if len(self.experts) > 1:
             refuse_sheets_of_experts(stage)
         self.spans = expert_spans(self.tasks, stage.transformer.boundary_ratio)
         self.tokenizer: Any = self._tokenizer()
@@ -201,16 +208,13 @@ class _BaseRun(DenoisingRun):
         """The training of one expert."""
         stage = self.stage
         seed_network(stage, name)
-        transformer = build_transformer(stage.transformer, self.vae.config.z_dim, stage.text_encoder.d_model)
-        first = self.text_encoder is None
-        if first:
+        transformer = self._new(name)
+        if self.text_encoder is None:
             self.text_encoder = build_text_encoder(stage.text_encoder, self.tokenizer)
-        if stage.start is not None:
-            component = "transformer_2" if name == "low" else "transformer"
-            before: Any = load_components(stage.start, dtype=torch.float32, only=[component, "text_encoder"])
-            load_weights(transformer, getattr(before, component), stage.start)
-            if first:
+            if stage.start is not None:
+                before: Any = load_components(stage.start, dtype=torch.float32, only=["text_encoder"])
                 load_weights(self.text_encoder, before.text_encoder, stage.start)
+        first = name == self.experts[0]
         text_encoder = self.text_encoder.to(self.accelerator.device)
         fit_to_runtime(transformer, stage, self.accelerator.device)
         recogniser = make_recogniser(stage, self.source, transformer)
@@ -231,6 +235,14 @@ class _BaseRun(DenoisingRun):
             draw_sheet=lambda: self._sheet(denoiser),
         )
 
+    def _new(self, name: str) -> Any:
+        """One expert before it is trained."""
+        stage = self.stage
+        transformer = build_transformer(stage.transformer, self.vae.config.z_dim, stage.text_encoder.d_model)
+        if stage.start is not None:
+            load_weights(transformer, _load_expert(stage.start, name, torch.float32), stage.start)
+        return transformer
+
     def _sheet(self, denoiser: Denoiser) -> Any:
         pipe = make_pipeline(denoiser.transformer, self.vae, denoiser.text_encoder, self.tokenizer)
         with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
@@ -246,13 +258,14 @@ class _BaseRun(DenoisingRun):
     def write(self) -> Any:
         """Write the model."""
         folder = self.stage.output / "model"
-        two = len(self.tasks) > 1
+        two = len(self.experts) > 1
+        experts = {name: self.trained[name] if name in self.trained else self._new(name) for name in self.experts}
         save_model(
             folder,
-            transformer=self.trained[self.tasks[0]],
-            transformer_2=self.trained["low"] if two else None,
+            transformer=experts[self.experts[0]],
+            transformer_2=experts.get("low"),
             vae=self.vae.to("cpu"),
-            text_encoder=self.text_encoder,
+            text_encoder=self.text_encoder.requires_grad_(False).eval(),
             tokenizer=self.tokenizer,
             boundary_ratio=self.stage.transformer.boundary_ratio if two else None,
             sampling=sampling_of(self.stage, self.geometry),
@@ -292,9 +305,9 @@ class _MemoryRun(DenoisingRun):
         self.tasks = ("model",) if not two else ("high", "low") if stage.expert == "both" else (stage.expert,)
         if two:
             refuse_sheets_of_experts(stage)
-        ratio = files.boundary_ratio
-        self.spans = expert_spans(self.tasks, 0.9 if ratio is None else ratio)
-        self.boundary_ratio = (0.9 if ratio is None else ratio) if two else None
+        ratio = DEFAULT_BOUNDARY_RATIO if files.boundary_ratio is None else files.boundary_ratio
+        self.spans = expert_spans(self.tasks, ratio)
+        self.boundary_ratio = ratio if two else None
         assert parts.text_encoder is not None
         assert parts.tokenizer is not None
         self.tokenizer = parts.tokenizer
@@ -318,10 +331,8 @@ class _MemoryRun(DenoisingRun):
     def task(self, name: str) -> DenoisingTask:
         """The training of one expert."""
         stage = self.stage
-        component = "transformer_2" if name == "low" else "transformer"
         frozen = dtype_of(stage.runtime.base_dtype) if stage.train == "lora" else torch.float32
-        parts = load_components(stage.model, dtype=frozen, only=[component])
-        transformer: Any = getattr(parts, component)
+        transformer = _load_expert(stage.model, name, frozen)
         check_size(self.geometry, transformer.config.patch_size)
         seed_network(stage, name)
         if stage.train == "lora":
@@ -374,8 +385,7 @@ class _MemoryRun(DenoisingRun):
         experts = dict(self.trained)
         missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()
         for name in missing:
-            component = "transformer_2" if name == "low" else "transformer"
-            experts[name] = getattr(load_components(stage.model, dtype=torch.float32, only=[component]), component)
+            experts[name] = _load_expert(stage.model, name, torch.float32)
         save_model(
             stage.output / "model",
             transformer=experts.get("high", experts.get("model")),
