@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from storymem.errors import SettingsError
 from storymem.training.network_sections import TransformerSection
 from storymem.training.networks import Denoiser, build_transformer
-from storymem.training.recognition import Recogniser, recognition_loss, recognition_share
+from storymem.training.recognition import Recogniser, recognition_loss, recognition_shares
 from storymem.training.run import train
 from storymem.training.sparse import choose_tokens, take
 from storymem.training.subjects import SubjectBatch
@@ -41,8 +43,27 @@ def test_the_loss_is_cross_entropy_weighed_by_what_a_subject_has_of_a_token() ->
     assert loss[1] == 0  # nobody is there
     certain = torch.full_like(logits, -50.0)
     certain[0, 0, 2] = certain[0, 0, 3] = certain[0, 1, 0] = 50.0
-    share = recognition_share(certain, SubjectBatch(masks, labels), (3, 2), (2, 2))
-    torch.testing.assert_close(share, torch.tensor([2 / 2.5, 0.0]))
+    right, another = recognition_shares(certain, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    torch.testing.assert_close(right, torch.tensor([2 / 2.5, 0.0]))
+    assert not another.any()  # there is no other subject
+
+
+def test_what_is_said_of_another_subject_is_told_from_what_is_wrong() -> None:
+    masks = torch.zeros(1, 2, 2, 2, 4)  # two frames of two tokens, two subjects
+    masks[0, 0, 0, :, :2] = masks[0, 0, 1, :, 2:] = 1  # side by side in the first frame,
+    masks[0, 1, 0] = 1  # the first alone in the second.
+    labels = torch.tensor([[[[0, 1], [1, 1]], [[0, 1], [1, 1]]]])
+    said = [(0, 1), (0, 1), (2, 0), (1, 1)]  # right; the first's colour; wrong; of one who is not in that frame
+    logits = torch.zeros(1, 4, 5)
+    for token, (first, second) in enumerate(said):
+        logits[0, token, first] = logits[0, token, 3 + second] = 1.0
+    right, another = recognition_shares(logits, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    torch.testing.assert_close(right, torch.tensor([4 / 8]))
+    torch.testing.assert_close(another, torch.tensor([1 / 8]))
+
+
+def _share(*arguments: Any, number: int) -> torch.Tensor:
+    return recognition_shares(*arguments)[number]
 
 
 def test_the_mean_over_all_choices_of_tokens_is_the_loss_of_all() -> None:
@@ -52,7 +73,8 @@ def test_the_mean_over_all_choices_of_tokens_is_the_loss_of_all() -> None:
     labels = torch.stack([torch.randint(-1, some, (2, 3, 2), generator=generator) for some in (3, 2)], dim=-1)
     subjects = SubjectBatch(masks, labels)
     shown = torch.rand(2, 18, generator=generator) < 0.3
-    for measure in (recognition_loss, recognition_share):
+    measures = (recognition_loss, *(partial(_share, number=number) for number in (0, 1)))
+    for measure in measures:
         parts = []
         for _ in range(2000):
             choice = choose_tokens(torch.rand(2, 18, generator=generator), shown, 9)

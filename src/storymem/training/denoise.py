@@ -25,7 +25,7 @@ from storymem.training.objective import (
     video_loss,
 )
 from storymem.training.plan import BatchPlan, held_out_plans, plan_batch
-from storymem.training.recognition import recognition_loss, recognition_share
+from storymem.training.recognition import recognition_loss, recognition_shares
 from storymem.training.sections import ALL_TOKENS, BaseLossSection, TokensSection
 from storymem.training.sparse import TokenChoice, choose_tokens, patchify, take, token_loss
 from storymem.training.store import ClipStore, TrainingBatch
@@ -78,7 +78,8 @@ class Errors:
         flow: the flow loss.
         recognition: cross entropy of what it says of the subjects of clip and memory; None without recogniser.
         recognised: the share of what could be said of subjects that it says rightly: ``recognised`` of the clip's,
-            ``recognised_memory`` of those that its memory shows; empty without recogniser.
+            ``recognised_memory`` of those that its memory shows; ``confused`` and ``confused_memory``, the share that
+            it says of another subject in the same picture; empty without recogniser.
         clauses: what prompts do not say of whose clause a word stands in, see `ClauseMarks`; None if not asked.
     """
 
@@ -288,11 +289,14 @@ class DenoisingTask:
         else:
             of_clip, of_memory, start = choice.clip, choice.memory, choice.memory_tokens
         shown = self._known(batch.subjects, "loss.recognition")
-        parts = [("recognised", said[:, start:], shown, of_clip)]
+        parts = [("", said[:, start:], shown, of_clip)]
         if batch.memory_subjects is not None:
-            parts.append(("recognised_memory", said[:, :start], batch.memory_subjects, of_memory))
+            parts.append(("_memory", said[:, :start], batch.memory_subjects, of_memory))
         loss = sum(recognition_loss(some, who, classes, patch, tokens) for _, some, who, tokens in parts)
-        shares = {name: recognition_share(some, who, classes, patch, tokens) for name, some, who, tokens in parts}
+        shares: dict[str, torch.Tensor] = {}
+        for name, some, who, tokens in parts:
+            found = recognition_shares(some, who, classes, patch, tokens)
+            shares |= zip((f"recognised{name}", f"confused{name}"), found, strict=True)
         return Errors(flow, cast(torch.Tensor, loss), shares)
 
     def _weight(self, batch: TrainingBatch) -> torch.Tensor | None:
@@ -342,8 +346,8 @@ class DenoisingTask:
 
         Where only one held-out group fits, no memory is known to be wrong, and nothing is said of it.
 
-        With a recogniser what it recognises too, see `Errors`: ``validation/LEVEL/KIND/recognised``. And, if asked for,
-        ``validation/clauses``.
+        With a recogniser what it recognises and confuses too, see `Errors`: ``validation/LEVEL/KIND/recognised``. And,
+        if asked for, ``validation/clauses``.
         """
         config = self.stage.validation
         remembers = self.stage.conditioning.max_memory > 0

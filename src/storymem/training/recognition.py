@@ -18,7 +18,7 @@ from storymem.errors import SettingsError
 from storymem.training.sparse import TokenChoice
 from storymem.training.subjects import SubjectBatch
 
-__all__ = ["Recogniser", "recognition_loss", "recognition_share"]
+__all__ = ["Recogniser", "recognition_loss", "recognition_shares"]
 
 
 class Recogniser(nn.Module):
@@ -65,11 +65,15 @@ def _shares(
     patch: tuple[int, int],
     choice: TokenChoice | None,
 ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
-    """Per respect: logits ``[B, 1, K, C]``, labels and weights ``[B, N, K]``; and the sum of all tokens' weights."""
+    """Per respect: logits ``[B, 1, K, C]``, labels and weights ``[B, N, K]``; and the sum of all tokens' weights.
+
+    A label is -1 where it is not known, and in frames that do not show the subject.
+    """
     batch, slots, number = subjects.masks.shape[:3]
     covered = torch.nn.functional.avg_pool2d(subjects.masks.flatten(0, 2), patch)
     covered = covered.view(batch, slots, number, -1).transpose(1, 2)  # [B, N, T, tokens of a latent frame]
-    labels = subjects.labels.transpose(1, 2).repeat_interleave(covered.shape[-1], dim=2)  # [B, N, L, respects]
+    labels = subjects.labels.transpose(1, 2).masked_fill(~(covered > 0).any(-1)[..., None], -1)
+    labels = labels.repeat_interleave(covered.shape[-1], dim=2)  # [B, N, L, respects]
     covered = covered.flatten(2)
     total = torch.sum(covered[..., None] * (labels >= 0), dim=(1, 2, 3))
     if choice is not None:
@@ -77,7 +81,7 @@ def _shares(
         covered = covered.gather(2, kept) * choice.weight[:, None]
         labels = labels.gather(2, kept[..., None].expand(-1, -1, -1, labels.shape[3]))
     parts = [
-        (some[:, None], known.clamp(min=0), covered * (known >= 0))
+        (some[:, None], known, covered * (known >= 0))
         for some, known in zip(torch.split(logits, list(classes), dim=-1), labels.unbind(-1), strict=True)
     ]
     return total.clamp(min=1e-6), parts
@@ -105,22 +109,28 @@ def recognition_loss(
     total, parts = _shares(logits, subjects, classes, patch, choice)
     loss = torch.zeros_like(total)
     for some, labels, weight in parts:
-        said = some.log_softmax(-1).expand(*labels.shape, -1).gather(-1, labels[..., None])[..., 0]
+        said = some.log_softmax(-1).expand(*labels.shape, -1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
         loss = loss - (said * weight).flatten(1).sum(1)
     return loss / total
 
 
 @torch.no_grad()
-def recognition_share(
+def recognition_shares(
     logits: torch.Tensor,
     subjects: SubjectBatch,
     classes: Sequence[int],
     patch: tuple[int, int],
     choice: TokenChoice | None = None,
-) -> torch.Tensor:
-    """The share of what could be said of tokens that is said rightly, per sample ``[B]``; arguments as above."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The share of what could be said of tokens that is said rightly, and the share that is said of another subject.
+
+    Another's is what is right of another subject in the same frame and wrong of the one whose token it is. Per sample
+    ``[B]``; arguments as above.
+    """
     total, parts = _shares(logits, subjects, classes, patch, choice)
-    right = torch.zeros_like(total)
+    right, another = torch.zeros_like(total), torch.zeros_like(total)
     for some, labels, weight in parts:
-        right = right + ((some.argmax(-1) == labels) * weight).flatten(1).sum(1)
-    return right / total
+        fits = some.argmax(-1) == labels
+        right = right + (fits * weight).flatten(1).sum(1)
+        another = another + ((fits.any(dim=1, keepdim=True) & ~fits) * weight).flatten(1).sum(1)
+    return right / total, another / total
