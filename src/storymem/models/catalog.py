@@ -100,7 +100,7 @@ _ENTRIES = (
         title="our own small model of a cartoon world; comes with this package",
         kind="i2v",
         licence="Apache-2.0",
-        parameters={"transformer": 5.15e-3, "text_encoder": 0.421e-3, "vae": 3.27e-3},
+        parameters={"transformer": 5.15e-3, "transformer_2": 5.15e-3, "text_encoder": 0.421e-3, "vae": 3.27e-3},
         sampling=MappingProxyType(
             {
                 "num_inference_steps": 12,
@@ -108,6 +108,7 @@ _ENTRIES = (
                 "guidance_scale": 3.0,
                 "memory_guidance_scale": 2.0,
                 "memory_stride": 5,
+                "blank": "gradient",
                 "width": 112,
                 "height": 64,
                 "num_frames": 25,
@@ -121,7 +122,7 @@ _ENTRIES = (
         title="the same for drafts: its guidance in a LoRA (rank 32), one call a step in place of three",
         kind="lora",
         licence="Apache-2.0",
-        parameters={"transformer": 1.278e-3},
+        parameters={"transformer": 1.278e-3, "transformer_2": 1.278e-3},
         sampling=MappingProxyType({"guidance_scale": 1.0, "memory_guidance_scale": 1.0}),
         base="storyland",
         note="Films of it with --model storyland --remake are made again in full.",
