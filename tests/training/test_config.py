@@ -181,7 +181,8 @@ def test_examples_are_valid(path: Path) -> None:
 
 def test_there_are_examples() -> None:
     names = {path.name for path in EXAMPLES}
-    assert names >= {"lora_tiny.yaml", "wan22_lora.yaml", "5_clips.yaml", "10_below.yaml", "lora.yaml"}
+    assert names >= {"lora_tiny.yaml", "wan22_lora.yaml", "1_vae_pictures.yaml", "5_clips.yaml", "lora.yaml"}
+    assert names >= {"6_sides.yaml", "7_species.yaml", "8_recall.yaml", "9_films.yaml", "10_below.yaml"}
 
 
 def test_the_documentation_lists_the_settings_as_they_are() -> None:
