@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from storyland_atlas import bodies, clothes, heads, sky
+from storyland_atlas import bodies, clothes, heads, signs, sky
 from storyland_atlas.brush import Sheet
 from storyland_atlas.places import PLACES
 
@@ -66,7 +66,8 @@ def hero_sprites() -> list[Sprite]:
     sheets |= {f"neck/{kind}": clothes.draw_neckwear(kind) for kind in ("scarf", "bow tie", "cape")}
     for kind in ("glasses", "bag", "umbrella", "lantern", "balloon"):
         sheets[f"accessory/{kind}"] = clothes.draw_accessory(kind)
-    sheets |= {f"prop/{kind}": clothes.draw_prop(kind) for kind in ("book", "apple", "note", "zzz", "glow", "shadow")}
+    sheets |= {f"prop/{kind}": clothes.draw_prop(kind) for kind in ("book", "apple", "glow", "shadow")}
+    sheets |= {f"sign/{kind}": draw() for kind, draw in signs.SIGNS.items()}
     return [_sprite(name, sheet, HERO_UNIT) for name, sheet in sheets.items()]
 
 

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=PACKAGE)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--measure", action="store_true", help="train nothing, measure what is in the file")
+    parser.add_argument("--start", type=Path, help="a trained reader, to go on from with both stages")
     parser.add_argument("--refine", type=Path, help="a trained reader, to go on from: the second stage alone")
     parser.add_argument("--refine-steps", type=int, default=3600)
     parser.add_argument("--batch-size", type=int, default=96)
@@ -51,13 +52,26 @@ def main() -> None:
         return
     first: dict[str, Any] = {}
     if args.refine is None:
-        network = train_reader(args.steps, batch_size=args.batch_size, seed=args.seed, beside=True, on_step=told)
-        first = {"steps": args.steps, "seconds": round(time.perf_counter() - begun)}
+        old = None if args.start is None else load_reader(args.start)
+        network = train_reader(
+            args.steps,
+            start=None if old is None else old.network.float(),
+            batch_size=args.batch_size,
+            seed=args.seed,
+            beside=True,
+            on_step=told,
+        )
+        earlier = {} if old is None else old.about
+        first = {
+            "steps": earlier.get("steps", 0) + args.steps,
+            "seconds": earlier.get("seconds", 0) + round(time.perf_counter() - begun),
+            **{name: earlier[name] for name in ("refine_steps", "refine_seconds") if name in earlier},
+        }
         save_reader(network, args.output, {}, first)
     # Between the stages weights are rounded as in the file, so that the second can be run alone.
     trained = load_reader(args.refine or args.output)
     before = {name: trained.about.get(name, 0) for name in ("refine_steps", "refine_seconds")}
-    first = first or {name: trained.about[name] for name in ("steps", "seconds")}
+    first = {name: trained.about[name] for name in ("steps", "seconds")}
     print("refining", flush=True)
     begun = time.perf_counter()
     network = refine_reader(

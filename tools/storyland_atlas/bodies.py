@@ -28,16 +28,14 @@ def draw_body(build: str, pattern: str) -> Sheet:
             n = 3 if h < 120 else 4
             for i in range(n):
                 y = -h * 0.78 + i * h * 0.86 / n
-                s.line(blob([(-w * 1.1, y - 5), (0, y + 7), (w * 1.1, y - 5)], closed=False), SECOND, h * 0.12)
+                s.line(blob([(-w * 1.1, y - 5), (0, y + 7), (w * 1.1, y - 5)], closed=False), SECOND, h * 0.14)
         elif pattern == "spotted":
             for x, y, r in (
-                (-0.52, -0.68, 9),
-                (0.1, -0.56, 11),
-                (0.62, -0.72, 8),
-                (-0.2, -0.24, 11),
-                (0.56, -0.3, 11),
-                (-0.72, -0.14, 9),
-                (0.2, 0.0, 9),
+                (-0.56, -0.66, 15),
+                (0.36, -0.62, 16),
+                (-0.1, -0.3, 16),
+                (0.66, -0.22, 15),
+                (-0.72, -0.06, 14),
             ):
                 s.flat(oval(x * w, y * h, r, r), SECOND)
         else:

@@ -148,11 +148,11 @@ def draw_accessory(kind: str) -> Sheet:
         s = Sheet(-84, -40, 84, 40)
         for k in (-1, 1):
             s.flat(oval(k * 35, 0, 26, 26), shade(SECOND, 1), alpha=0.16)
-            s.line(oval(k * 35, 0, 27, 27), LINE, 10)
-            s.line(oval(k * 35, 0, 27, 27), MAIN, 6.5)
-        s.line(blob([(-9, -4), (0, -8), (9, -4)], closed=False), MAIN, 6.5)
+            s.line(oval(k * 35, 0, 28, 28), LINE, 15)
+            s.line(oval(k * 35, 0, 28, 28), MAIN, 11)
+        s.line(blob([(-9, -4), (0, -8), (9, -4)], closed=False), MAIN, 10)
         for k in (-1, 1):
-            s.line(blob([(k * 62, -3), (k * 76, -8)], closed=False), MAIN, 6.5)
+            s.line(blob([(k * 62, -3), (k * 76, -8)], closed=False), MAIN, 9)
         return s
     if kind == "bag":
         s = Sheet(-84, -20, 84, 120)
@@ -214,7 +214,7 @@ def draw_accessory(kind: str) -> Sheet:
 
 
 def draw_prop(kind: str) -> Sheet:
-    """What an action needs, in its own colours: a book, an apple, notes, the letters of sleep, a glow, a shadow."""
+    """What an action needs, in its own colours: a book, an apple, a glow, a shadow."""
     if kind == "book":
         s = Sheet(-70, -52, 70, 44)
         for k in (-1, 1):
@@ -234,22 +234,6 @@ def draw_prop(kind: str) -> Sheet:
         s.line(blob([(0, -18), (3, -36)], closed=False), hexa("#6b4a2f"), 4)
         s.fill(blob([(4, -30), (22, -42), (20, -26)], tension=0.4), hexa("#6cb35a"))
         s.flat(oval(-12, -8, 6, 9), (255, 255, 255), alpha=0.6)
-        return s
-    if kind == "note":
-        s = Sheet(-30, -50, 34, 26)
-        for x in (-12, 18):
-            s.flat(oval(x, 12, 10, 8), hexa("#4b3b63"))
-            s.line(blob([(x + 8, 10), (x + 8, -34)], closed=False), hexa("#4b3b63"), 5)
-        s.line(blob([(-4, -34), (26, -40)], closed=False), hexa("#4b3b63"), 9)
-        s.line(blob([(-4, -22), (26, -28)], closed=False), hexa("#4b3b63"), 5)
-        return s
-    if kind == "zzz":
-        s = Sheet(-20, -76, 80, 24)
-        for x, y, r in ((0, 0, 11), (26, -24, 15), (54, -50, 19)):
-            z = [(x - r, y - r), (x + r, y - r), (x - r, y + r), (x + r, y + r)]
-            for width, colour in ((12.0, (255.0, 255.0, 255.0)), (6.5, hexa("#5b7bd6"))):
-                for a, b in ((0, 1), (1, 2), (2, 3)):
-                    s.line(blob([z[a], z[b]], closed=False), colour, width * r / 16)
         return s
     if kind == "glow":
         s = Sheet(-64, -64, 64, 64)

@@ -257,18 +257,17 @@ def _head_pattern(s: Sheet, pattern: str, head: skia.Path, owl: bool) -> None:
             for x, w, deep in ((0.0, 11.0, -30.0), (-32.0, 9.0, -36.0), (32.0, 9.0, -36.0)):
                 s.flat(blob([(x - w, -86), (x + w, -86), (x * 0.8, deep)], tension=0.35), SECOND)
             for k in (-1, 1):
-                for y in (2.0, 26.0):
-                    s.flat(blob([(k * 104, y - 10), (k * 104, y + 10), (k * 62, y + 3)], tension=0.3), SECOND)
+                for y in (-2.0, 30.0):
+                    s.flat(blob([(k * 104, y - 13), (k * 104, y + 13), (k * 54, y + 4)], tension=0.3), SECOND)
         elif pattern == "spotted":
             dots = (
-                (-44, -46, 12),
-                (-8, -58, 11),
-                (34, -48, 12),
-                (-72, -6, 11),
-                (72, -6, 11),
-                (-66, 36, 9),
-                (70, 34, 9),
-                (12, -34, 7),
+                (-44, -46, 15),
+                (-4, -60, 14),
+                (38, -48, 15),
+                (-74, 2, 16),
+                (74, 2, 16),
+                (-60, 40, 12),
+                (64, 38, 12),
             )
             for x, y, r in dots:
                 s.flat(oval(x, y, r, r), SECOND)

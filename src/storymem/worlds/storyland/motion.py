@@ -11,6 +11,17 @@ __all__ = ["Pose", "pose_of"]
 
 Array = NDArray[np.float64]
 _TAU = 2 * np.pi
+# As comics do, for a pose of ten pixels is hard to tell from another.
+_SIGNS = {
+    "run": "bolt",
+    "jump": "burst",
+    "wave": "hi",
+    "dance": "stars",
+    "sleep": "zzz",
+    "eat": "heart",
+    "sing": "note",
+    "look": "question",
+}
 
 
 @dataclass(slots=True)
@@ -18,7 +29,8 @@ class Pose:
     """A hero's pose over time; lengths in hero heights, angles in degrees, [F] each.
 
     Arms and legs hang at 0 and swing forward with positive angles. `arm_raised`: the front arm passes before the head.
-    `prop` is what goes with the action, if anything.
+    `prop` is what a hand holds for the action, if anything; `sign` what floats beside the head and tells it, and
+    `dust` whether the feet raise some.
     """
 
     time: Array
@@ -39,6 +51,8 @@ class Pose:
     seated: bool = False
     arm_raised: bool = False
     prop: str | None = None
+    sign: str | None = None
+    dust: bool = False
 
     def __post_init__(self) -> None:
         t = self.time
@@ -111,7 +125,7 @@ def _dance(p: Pose) -> None:
 def pose_of(action: str, time: Array, phase: float) -> Pose:
     """The pose for an action at `time` seconds [F]; `phase` shifts the movement."""
     t = time + phase
-    p = Pose(t)
+    p = Pose(t, sign=_SIGNS.get(action))
     if action == "walk":
         _stride(p, 1.7, 30, 26, 0.022)
         p.x = 0.5 * time
@@ -119,6 +133,7 @@ def pose_of(action: str, time: Array, phase: float) -> Pose:
         _stride(p, 2.6, 52, 62, 0.055)
         p.tilt = p.tilt + 9
         p.x = 1.0 * time
+        p.dust = True
     elif action == "jump":
         _jump(p)
     elif action == "wave":
@@ -136,7 +151,6 @@ def pose_of(action: str, time: Array, phase: float) -> Pose:
         p.head_tilt = 13 + 2.5 * _wave(t, 0.5)
         p.head_y = 0.015 + 0.01 * _wave(t, 0.5)
         p.closed = np.ones(t.shape, bool)
-        p.prop = "zzz"
     elif action == "read":
         p.arm_front, p.arm_back = 62 + 3 * _wave(t, 0.8), -8 + 0 * t
         p.head_tilt = 6 + 2 * _wave(t, 0.5)
@@ -153,7 +167,6 @@ def pose_of(action: str, time: Array, phase: float) -> Pose:
         p.arm_front, p.arm_back = 58 + 14 * _wave(t, 1.0), -58 + 14 * _wave(t, 1.0)
         p.head_tilt = 8 * _wave(t, 0.9)
         p.mouth_open = _wave(t, 1.9) > -0.35
-        p.prop = "note"
     elif action == "look":
         turn = np.clip(1.5 * _wave(t, 0.75), -1, 1)
         p.gaze = 0.05 * turn - 0.015

@@ -132,6 +132,7 @@ def _optimize(
 def train_reader(
     steps: int,
     *,
+    start: ReaderNetwork | None = None,
     batch_size: int = 96,
     seed: int = 0,
     beside: bool = False,
@@ -141,6 +142,7 @@ def train_reader(
 
     Args:
         steps: optimizer steps.
+        start: a reader to go on with, as when the drawings have changed; it is changed. None begins anew.
         batch_size: shots per step; a sixth of them for everything but the looks.
         seed: of the first weights, the damage and the shots.
         beside: draw in another process meanwhile; the reader is the same.
@@ -148,7 +150,7 @@ def train_reader(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _for_training(ReaderNetwork()).train()
+        network = _for_training(ReaderNetwork() if start is None else start).train()
     rng = torch.Generator().manual_seed(seed)
     fresh = max(1, batch_size // _USES)
     with Pool(seed * 10**9, seed, begin=4 * batch_size, fresh=fresh, beside=beside) as pool:

@@ -11,10 +11,13 @@ from storymem.worlds.storyland.shots import ShotSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FPS", "render"]
+__all__ = ["DRAWINGS", "FPS", "render"]
 
 FPS = 16
 """Frames per second, as the models of this project have them."""
+
+DRAWINGS = 2
+"""The number of how shots are drawn, which rises when the same spec gives other pictures."""
 
 
 def render(

@@ -39,6 +39,7 @@ _HATS = {
 _EYES = {"frog": -54.0, "owl": -6.0, "mouse": -6.0, "pig": -16.0}  # height of the eyes; -12 for the rest
 # How far the arm is lifted that holds something, in degrees.
 _CARRY = {"umbrella": 112.0, "lantern": 62.0, "balloon": 64.0}
+_SIGN_X, _SIGN_Y = 0.46, -0.14  # where a sign floats, from the middle of the head
 _FEATURES = 5.0  # the face is drawn a little to the right
 
 
@@ -73,10 +74,12 @@ def hero_layers(
         tints(np.array([[0.16] * 3, [0.12] * 3, [0.22] * 3]), (1, 1, 1), opacity=0.34),
         "shadow",
     )
+    puppet.on_the_ground(ground)
     puppet.behind()
     puppet.trunk()
     puppet.head_and_face()
     puppet.in_front()
+    puppet.sign(stage)
     return puppet.layers
 
 
@@ -145,12 +148,12 @@ class _Puppet:
         if pose.seated:
             self._legs(-0.05, 0.46)
         if hero.accessory == "bag":
-            hung = self.neck @ place(0.0, 0.05, 0.7 + w * 2.2, 0.55 + self.height)
+            hung = self.neck @ place(0.0, 0.03, 0.95 + w * 2.2, 0.75 + self.height)
             self.add("accessory/bag", hung, self.tinted(hero.accessory_colour), "accessory")
         elif hero.accessory == "lantern":
             assert hero.accessory_colour
             shining = _colour(hero.accessory_colour, (1.0, 1.0, 1.0))
-            self.add("accessory/lantern", self.hand_back, shining, "accessory")
+            self.add("accessory/lantern", self.hand_back @ place(0.0, 0.0, 1.35), shining, "accessory")
         if pose.prop == "book":
             book = self.neck @ move(0.11, 0.19) @ turn(4 * np.sin(1.7 * pose.time))
             self.add("prop/book", book, colours(self.light), "prop")
@@ -172,13 +175,15 @@ class _Puppet:
             self.add(f"face/{hero.species}/{kind}", self.face, colours(self.light), "face", when)
         if hero.neckwear is not None:
             sprite = "collar" if hero.neckwear == "cape" else f"neck/{hero.neckwear}"
-            wide = 1.05 if hero.neckwear == "bow tie" else 0.62 + self.half_width * 2.2
-            self.add(sprite, self.neck @ place(0.0, 0.052, wide, 1.0), self.tinted(hero.neckwear_colour), "neckwear")
+            wide = 1.5 if hero.neckwear == "bow tie" else 0.62 + self.half_width * 2.2
+            tall = 1.4 if hero.neckwear == "bow tie" else 1.0
+            self.add(sprite, self.neck @ place(0.0, 0.052, wide, tall), self.tinted(hero.neckwear_colour), "neckwear")
         if hero.accessory == "glasses":
             worn = self.face @ move(_FEATURES / _UNIT, _EYES.get(hero.species, -12.0) / _UNIT)
             self.add("accessory/glasses", worn, self.tinted(hero.accessory_colour), "accessory")
         if hero.hat is not None:
             x, y, size = _HATS[hero.species]
+            size *= 1.3 if hero.hat == "bow" else 1.0
             hat = self.head @ place(x / _UNIT, y / _UNIT, size)
             self.add(f"hat/{hero.hat}", hat, self.tinted(hero.hat_colour), "hat")
 
@@ -190,9 +195,25 @@ class _Puppet:
         if pose.prop == "apple":
             apple = self.arm_front @ move(0.0, 0.225) @ turn(pose.arm_front)
             self.add("prop/apple", apple, colours(self.light), "prop")
-        elif pose.prop in ("note", "zzz"):
-            rise = (pose.time * 0.45) % 1.0
-            at = self.upright(self.head @ move(0.28 + 0.05 * np.sin(5 * rise), -0.16 - 0.22 * rise))
-            # Letters are never mirrored.
-            floating = at @ place(0.0, 0.0, self.flip * (0.75 + 0.35 * rise), 0.75 + 0.35 * rise)
-            self.add(f"prop/{pose.prop}", floating, colours(), "prop")
+
+    def on_the_ground(self, ground: Array) -> None:
+        """What somebody sits on, or has stirred up."""
+        pose = self.pose
+        if pose.seated:
+            size = 0.5 + self.half_width * 2.6
+            self.add("sign/cushion", ground @ place(pose.x, -0.01, size, 0.9), colours(self.light), "prop")
+        if pose.dust:
+            grown = 1.3 + 0.12 * np.sin(9 * pose.time)
+            at = ground @ place(pose.x - self.half_width * 1.1, 0.0, grown, grown)
+            self.add("sign/puffs", at, colours(self.light), "prop")
+
+    def sign(self, stage: Array) -> None:
+        """To the right of the head whichever way a hero faces, clear of the hat; it does not jump with the hero."""
+        pose = self.pose
+        if pose.sign is None:
+            return
+        head = stage @ move(pose.x, -head_height(self.hero, seated=pose.seated))
+        at = place(head[:, 0, 2], head[:, 1, 2], self.scale, self.scale)
+        sway = turn(5 * np.sin(4 * pose.time))
+        beside = move(_SIGN_X, _SIGN_Y + 0.012 * np.sin(5 * pose.time))
+        self.add(f"sign/{pose.sign}", at @ beside @ sway, colours(), "prop")

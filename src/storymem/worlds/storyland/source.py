@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storymem.errors import SettingsError
 from storymem.worlds.storyland.captions import caption_clauses
-from storymem.worlds.storyland.rendering import render
+from storymem.worlds.storyland.rendering import DRAWINGS, render
 from storymem.worlds.storyland.stories import Clip as DrawnClip
 from storymem.worlds.storyland.stories import Group, sample_group
 from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks
@@ -79,9 +79,8 @@ class StorylandSource:
     @property
     def identity(self) -> str:
         """See `ClipSource.identity`."""
-        return (
-            f"storyland/{self.options.model_dump_json(exclude_none=True)}/{self.width}x{self.height}x{self.num_frames}"
-        )
+        options = self.options.model_dump_json(exclude_none=True)
+        return f"storyland/{DRAWINGS}/{options}/{self.width}x{self.height}x{self.num_frames}"
 
     @property
     def classes(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from storymem.bench.readers import AttributeReader, ShotSeen
 from storymem.bench.suites import BenchStory, SuiteOptions
 from storymem.errors import ModelError
 from storymem.media import FloatArray, Uint8Array, to_uint8
-from storymem.worlds.storyland.rendering import render
+from storymem.worlds.storyland.rendering import DRAWINGS, render
 from storymem.worlds.storyland.scripts import story_script, story_truth
 from storymem.worlds.storyland.stories import WorldStory, sample_story
 
@@ -55,7 +55,7 @@ class StorylandSuite:
         frames, height, width = self._size
         return {
             "suite": self.name,
-            "version": 1,
+            "version": DRAWINGS,
             "seeds": [story.seed for story in self._stories],
             "shots": self._options.shots,
             "size": f"{width}x{height}",
