@@ -111,6 +111,15 @@ def test_training_gives_the_same_reader_each_time_and_it_is_kept(tmp_path: Path)
     assert torch.equal(kept.network.state_dict()["trunk.0.0.weight"], weight.half().float())
 
 
+def test_training_goes_on_with_a_reader_that_there_is() -> None:
+    before = load_reader().network
+    gone_on = train_reader(1, start=load_reader().network, batch_size=3).state_dict()
+    anew = train_reader(1, batch_size=3).state_dict()
+    for name in ("trunk.0.0.weight", "action.2.weight"):
+        near, far = ((weights[name] - before.state_dict()[name]).abs().mean() for weights in (gone_on, anew))
+        assert 0 < near < 0.2 * far
+
+
 def test_the_second_stage_teaches_to_read_and_leaves_the_finding_alone(reader: Reader) -> None:
     before = {name: tensor.clone() for name, tensor in reader.network.state_dict().items()}
     once = refine_reader(load_reader().network, 2, batch_size=2).state_dict()

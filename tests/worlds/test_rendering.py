@@ -49,6 +49,33 @@ def test_nothing_to_draw_is_refused() -> None:
         render([])
 
 
+@pytest.mark.parametrize("action", [action for action in ACTIONS if action not in ("stand", "walk", "sit", "read")])
+@pytest.mark.parametrize("facing", [-1, 1])
+def test_a_sign_right_of_the_head_tells_what_somebody_does(action: str, facing: int) -> None:
+    """Whichever way the hero looks; no letter is mirrored, and it hangs more beside the hat than before it."""
+    hero = Hero("fox", "tall", "orange", "plain", "woolly hat", "blue")
+    spec = ShotSpec((Actor(hero, "Pip", action, 0.0, facing, 0.2),), Place("meadow", 4), camera="static")
+    layers = {layer.sprite: layer for layer in build_scene(spec, 5, 64, 112, 16.0).layers if layer.part is not None}
+    signs = [sprite for sprite in layers if sprite.startswith("sign/") and sprite not in ("sign/cushion", "sign/puffs")]
+    assert len(signs) == 1
+    sign, hat = (drawing.layer_boxes(layers[name]) for name in (signs[0], "hat/woolly hat"))
+    beside = (sign[:, 2] - hat[:, 2]) / (sign[:, 2] - sign[:, 0])
+    assert (beside > (0.3 if action in ("run", "sleep") else 0.5)).all()  # they lean towards it
+    assert (np.linalg.det(layers[signs[0]].matrix[:, :, :2]) > 0).all()
+
+
+def test_every_action_that_has_a_sign_has_its_own() -> None:
+    told = {}
+    for action in ACTIONS:
+        scene = build_scene(shot(action=action), 5, 64, 112, 16.0)
+        told[action] = frozenset(
+            layer.sprite for layer in scene.layers if layer.sprite.startswith(("sign/", "prop/book"))
+        )
+    assert told["stand"] == told["walk"] == frozenset()
+    rest = [signs for action, signs in told.items() if action not in ("stand", "walk")]
+    assert len(set(rest)) == len(rest)
+
+
 def test_a_seed_gives_the_same_pixels_again() -> None:
     assert torch.equal(render([sample_shot(11)], 5), render([sample_shot(11)], 5))
     assert not torch.equal(render([sample_shot(11)], 5), render([sample_shot(12)], 5))

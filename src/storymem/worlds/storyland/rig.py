@@ -208,7 +208,7 @@ class _Puppet:
             self.add("sign/puffs", at, colours(self.light), "prop")
 
     def sign(self, stage: Array) -> None:
-        """To the right of the head whichever way a hero faces, clear of the hat; it does not jump with the hero."""
+        """Right of the head whichever way a hero faces, beside the hat mostly; it does not jump with the hero."""
         pose = self.pose
         if pose.sign is None:
             return
