@@ -22,7 +22,8 @@ def test_a_lone_hero_is_chosen_from_memory_and_figures_are_kept(tmp_path: Path) 
     report = json.loads(out.read_text(encoding="utf-8"))
     figures = report["figures"]
     assert list(figures) == ["told, sides", "told, order", "species", "memory", "chosen", "true drawings"]
-    assert 0.8 < figures["true drawings"]["mean"] < 1.2  # what the measure says of heroes who are where they should be
+    # What the measure says of heroes who are where they should be: 1 but for what is no looks, as signs beside heads.
+    assert 0.6 < figures["true drawings"]["mean"] < 1.2
     assert 0.6 < figures["chosen"]["mean"] < 1.4
     assert all(-1.2 < figure["mean"] < 1.2 and figure["n"] == 2 for figure in figures.values())
     assert (report["model"], report["pairs"], report["noises"]) == ("storyland", 2, 2)
