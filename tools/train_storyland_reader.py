@@ -28,8 +28,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=PACKAGE)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--measure", action="store_true", help="train nothing, measure what is in the file")
-    parser.add_argument("--start", type=Path, help="a trained reader, to go on from with both stages")
-    parser.add_argument("--refine", type=Path, help="a trained reader, to go on from: the second stage alone")
+    trained_before = parser.add_mutually_exclusive_group()
+    trained_before.add_argument("--start", type=Path, help="a trained reader, to go on from with both stages")
+    trained_before.add_argument("--refine", type=Path, help="a trained reader, to go on from: the second stage alone")
     parser.add_argument("--refine-steps", type=int, default=3600)
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
@@ -55,7 +56,7 @@ def main() -> None:
         old = None if args.start is None else load_reader(args.start)
         network = train_reader(
             args.steps,
-            start=None if old is None else old.network.float(),
+            start=None if old is None else old.network,
             batch_size=args.batch_size,
             seed=args.seed,
             beside=True,

@@ -96,10 +96,11 @@ def test_the_loras_parameters(rank: int, name: str) -> None:
 
 
 def test_the_packaged_loras_parameters() -> None:
-    for part, name in (("transformer", "high"), ("transformer_2", "low")):
-        tensors = load_file(locate("storyland-fast") / f"backbone_{name}_noise.safetensors")
-        counted = sum(map(torch.Tensor.numel, tensors.values())) / 1e9
-        assert counted == pytest.approx(CATALOG["storyland-fast"].parameters[part], rel=0.01)
+    for component, expert in (("transformer", "high"), ("transformer_2", "low")):
+        tensors = load_file(locate("storyland-fast") / f"backbone_{expert}_noise.safetensors")
+        assert sum(map(torch.Tensor.numel, tensors.values())) / 1e9 == pytest.approx(
+            CATALOG["storyland-fast"].parameters[component], rel=0.01
+        )
 
 
 def test_needs_fall_with_offload_and_quantization() -> None:

@@ -1,4 +1,4 @@
-"""Signs beside a head that tell what somebody does, as comics do: poses of ten pixels do not. All with a white rim."""
+"""Signs beside a head that tell what somebody does, as comics do: poses of ten pixels do not."""
 
 from __future__ import annotations
 

@@ -175,8 +175,7 @@ class _Puppet:
             self.add(f"face/{hero.species}/{kind}", self.face, colours(self.light), "face", when)
         if hero.neckwear is not None:
             sprite = "collar" if hero.neckwear == "cape" else f"neck/{hero.neckwear}"
-            wide = 1.5 if hero.neckwear == "bow tie" else 0.62 + self.half_width * 2.2
-            tall = 1.4 if hero.neckwear == "bow tie" else 1.0
+            wide, tall = (1.5, 1.4) if hero.neckwear == "bow tie" else (0.62 + self.half_width * 2.2, 1.0)
             self.add(sprite, self.neck @ place(0.0, 0.052, wide, tall), self.tinted(hero.neckwear_colour), "neckwear")
         if hero.accessory == "glasses":
             worn = self.face @ move(_FEATURES / _UNIT, _EYES.get(hero.species, -12.0) / _UNIT)
