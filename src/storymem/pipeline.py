@@ -21,6 +21,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import ShotCondition, encode_condition
+from storymem.conditioning.layout import check_tokens
 from storymem.conditioning.rope import use_positions
 from storymem.errors import ModelError, SettingsError
 from storymem.media import resize_frame
@@ -255,6 +256,8 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         # 3. Encode memory and known frames
         if condition is None:
             condition = self.encode_condition(sampling, memory, known_frames)
+        layout, patch_size = condition.layout, self.transformer.config.patch_size
+        check_tokens(layout.height, layout.width, layout.spatial_factor, patch_size)
         channels = condition.channels(self.transformer.config.in_channels, device, dtype)
         num_memory = condition.layout.num_memory
         led_by_memory = num_memory > 0 and sampling.memory_guidance_scale > 1

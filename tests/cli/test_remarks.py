@@ -48,6 +48,14 @@ def test_shots_longer_than_the_model_was_made_for_are_told_of(tmp_path: Path, wh
     assert sentence.startswith("storyland was made for shots of 25 frames (1.6 s at 16 fps); the longest here has 81,")
 
 
+def test_pictures_of_another_size_than_the_model_was_made_for_are_told_of(tmp_path: Path) -> None:
+    own = CATALOG["storyland"].sampling
+    assert not any("pictures of" in s for s in _said(tmp_path))
+    assert not any("pictures of" in s for s in _said(tmp_path, defaults=f"defaults: {{width: {own['width']}}}"))
+    (sentence,) = [s for s in _said(tmp_path, defaults="defaults: {width: 96, height: 48}") if "pictures of" in s]
+    assert sentence == f"storyland was made for pictures of {own['width']}x{own['height']}; at 96x48 it may draw worse."
+
+
 def test_the_length_is_each_models_own(tmp_path: Path) -> None:
     assert not any("made for shots" in s for s in _said(tmp_path, model="tiny-random", length="num_frames: 17"))
     (sentence,) = [s for s in _said(tmp_path, model="tiny-random") if "made for shots" in s]

@@ -17,7 +17,9 @@ from storymem.film.cost import Work, work_of
 from storymem.film.maker import ShotRequest
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime, _enough_memory
 from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
+from storymem.models.catalog import entry, sampling_for
 from storymem.models.checkpoints import load_components
+from storymem.models.store import locate
 from storymem.settings import MAX_SIZE, SamplingConfig
 
 SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=2)
@@ -167,6 +169,7 @@ def test_a_plan_can_say_how_long_a_shot_takes_before_any_was_made(checkpoint: Pa
     parts = load_components(checkpoint)
     assert work.weights == sum(parameter.numel() for parameter in parts.transformer.parameters())
     assert (work.width, work.layers, work.patch) == (96, 3, (1, 2, 2))
+    assert (work.vae_patch, work.spatial_factor) == (1, 8)
     whole = work.operations(SMALL, 0)
     assert work.operations(SMALL, 10) > whole
     denoising = replace(work, vae_weights=0)
@@ -177,6 +180,18 @@ def test_a_plan_can_say_how_long_a_shot_takes_before_any_was_made(checkpoint: Pa
     assert work.operations(led, 3) > work.operations(SMALL, 3)
     assert work.operations(replace(SMALL, num_frames=9), 0) > 1.5 * whole
     assert maker_of(checkpoint).estimate_seconds(SMALL, 0) > 0
+
+
+def test_a_vae_that_folds_pixels_makes_large_pictures_of_few_tokens() -> None:
+    work = work_of(ModelChoice("storyland", locate("storyland")))
+    config = load_components(locate("storyland")).vae.config
+    assert (work.vae_patch, work.spatial_factor) == (config.patch_size, config.scale_factor_spatial) == (4, 16)
+    own = sampling_for(entry("storyland"))
+    half = replace(own, width=own.width // 2, height=own.height // 2)
+    unfolded = replace(work, vae_patch=2, spatial_factor=8)
+    assert work.operations(own, 3) == unfolded.operations(half, 3)
+    with pytest.raises(SettingsError, match="width is 208; it must be a multiple of 32, such as 192 or 224: a token"):
+        work.operations(replace(own, width=208), 3)
 
 
 @pytest.mark.parametrize("patch", [(1, 2, 2), (1, 1, 2)])

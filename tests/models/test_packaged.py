@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from storymem.errors import SettingsError
 from storymem.models.catalog import entry, sampling_for
 from storymem.models.checkpoints import load_components
 from storymem.models.lora import apply_lora, load_lora
@@ -49,6 +50,12 @@ def shot(pipe: StoryMemPipeline, prompt: str, memory: tuple[torch.Tensor, ...] =
     return made.frames.transpose(0, 1).contiguous()
 
 
+def test_a_size_that_tokens_do_not_cover_is_refused(pipe: StoryMemPipeline) -> None:
+    own = sampling_for(entry("storyland"))
+    with pytest.raises(SettingsError, match="width is 208; it must be a multiple of 32, such as 192 or 224"):
+        pipe("The fox waves.", sampling=replace(own, width=208))
+
+
 def test_places_look_like_themselves(pipe: StoryMemPipeline) -> None:
     reader = load_reader()
     places = {
@@ -73,7 +80,7 @@ def test_memory_gives_the_hero_its_colours(pipe: StoryMemPipeline) -> None:
         spec = next(spec for spec in specs if spec.actors[0].hero.colour == colour and spec.shot_type == "close-up")
         keyframe = render([spec], 1)[0][:, 0]
         frames = shot(pipe, "The hero waves in the meadow at noon. The sky is cloudy. Close-up.", (keyframe,))
-        middle = frames[:, :, 16:56, 36:76].mean(dim=(0, 2, 3))
+        middle = frames[:, :, 32:112, 72:152].mean(dim=(0, 2, 3))
         redness[colour] = float(middle[0] - middle[2])
     assert redness["red"] > redness["blue"] + 0.2, redness
 

@@ -34,6 +34,12 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.
     is_known = "num_frames" in resolved.sampling or resolved.request.model in CATALOG
+    width, height = settings.sampling.width, settings.sampling.height
+    if "width" in resolved.sampling and (width, height) != (made_for.width, made_for.height):
+        said.append(
+            f"{name} was made for pictures of {made_for.width}x{made_for.height}; "
+            f"at {width}x{height} it may draw worse."
+        )
     longest = max(shot.frames(settings.sampling) for shot in story.shots)
     if is_known and longest > made_for.num_frames:
         said.append(

@@ -6,6 +6,7 @@ that the transformer sees has the memory in front: ``[B, C, M + F_lat, h, w]``, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from storymem.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["VideoLayout", "num_latent_frames"]
+__all__ = ["VideoLayout", "check_tokens", "num_latent_frames"]
 
 TEMPORAL_FACTOR = 4
 SPATIAL_FACTOR = 8
@@ -23,6 +24,29 @@ SPATIAL_FACTOR = 8
 def num_latent_frames(num_frames: int, factor: int = TEMPORAL_FACTOR) -> int:
     """Latent frames of `num_frames` pixel frames, a 4k + 1 number: ``(num_frames - 1) / 4 + 1``."""
     return (num_frames - 1) // factor + 1
+
+
+def check_tokens(height: int, width: int, factor: int, patch_size: Sequence[int], of: str = "") -> None:
+    """Refuse a picture that a transformer's tokens do not cover evenly.
+
+    Args:
+        height: pixels.
+        width: pixels.
+        factor: pixels per latent pixel, in each direction.
+        patch_size: latent frames, rows and columns of a token.
+        of: stands before the name of what is wrong, such as ``data.``.
+
+    Raises:
+        SettingsError: says what height and width must be a multiple of.
+    """
+    for name, size, patch in (("height", height, patch_size[1]), ("width", width, patch_size[2])):
+        step = factor * patch
+        if size % step:
+            lower = max(step, size // step * step)
+            raise SettingsError(
+                f"{of}{name} is {size}; it must be a multiple of {step}, such as {lower} or {lower + step}: a token of "
+                f"this model is {patch} latents of {factor} pixels."
+            )
 
 
 @dataclass(frozen=True, slots=True)

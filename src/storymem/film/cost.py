@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from math import isqrt, prod
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from storymem.conditioning.layout import VideoLayout
+from storymem.conditioning.layout import SPATIAL_FACTOR, VideoLayout, check_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Work", "measure_speed", "work_of"]
 
 # Operations of decoding one pixel, per weight of the VAE: 275 TFLOP for 81 frames of 832x480 with 127 million weights,
-# counted by benchmarks/shot.py.
+# counted by benchmarks/shot.py. Of a VAE that folds blocks of pixels into channels, one block.
 _DECODE = 275e12 / (81 * 832 * 480) / 127e6
 # Share of its matrix speed that a transformer of this kind reaches.
 _EFFICIENCY = 0.5
@@ -40,6 +40,8 @@ class Work:
         layers: its blocks.
         vae_weights: of the VAE.
         patch: ``(p_t, p_h, p_w)``, the latent pixels of a token.
+        vae_patch: the VAE folds blocks of so many by so many pixels into channels.
+        spatial_factor: pixels per latent pixel, in each direction.
     """
 
     weights: int
@@ -47,21 +49,28 @@ class Work:
     layers: int
     vae_weights: int
     patch: tuple[int, int, int] = (1, 2, 2)
+    vae_patch: int = 1
+    spatial_factor: int = SPATIAL_FACTOR
 
     def operations(self, sampling: SamplingConfig, num_memory: int) -> float:
         """Floating-point operations of one shot.
 
         Two per weight and token, and four per pair of tokens, channel and layer for attention, for each step and
         guidance branch (as in arXiv 2001.08361, section 2.1, forward only); and the decoding.
+
+        Raises:
+            SettingsError: the model cannot make pictures of this size.
         """
-        layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, num_memory=num_memory)
+        height, width, factor = sampling.height, sampling.width, self.spatial_factor
+        layout = VideoLayout(sampling.num_frames, height, width, num_memory=num_memory, spatial_factor=factor)
+        check_tokens(height, width, factor, self.patch)
         tokens = layout.num_tokens(self.patch)
         branches = 2 if sampling.guidance_scale > 1 or (sampling.guidance_scale_2 or 1) > 1 else 1
         step = branches * self._forward(tokens)
         if num_memory and sampling.memory_guidance_scale > 1:
             step += self._forward(replace(layout, num_memory=0).num_tokens(self.patch))
-        pixels = sampling.num_frames * sampling.width * sampling.height
-        return step * sampling.num_inference_steps + _DECODE * self.vae_weights * pixels
+        blocks = sampling.num_frames * width * height / self.vae_patch**2
+        return step * sampling.num_inference_steps + _DECODE * self.vae_weights * blocks
 
     def _forward(self, tokens: int) -> float:
         return 2.0 * self.weights * tokens + 4.0 * tokens**2 * self.width * self.layers
@@ -83,7 +92,17 @@ def work_of(choice: ModelChoice) -> Work:
     kernel = next((shape for name, shape in shapes.items() if name.endswith("patch_embedding.weight")), (0,))
     # Quantized files may hold it flat; then it is Wan's.
     patch = (kernel[2], kernel[3], kernel[4]) if len(kernel) == 5 else (1, 2, 2)
-    return Work(_count(shapes), kernel[0], max(blocks, default=-1) + 1, _count(vae), patch)
+    vae_patch, halvings = _folded(vae)
+    depth = max(blocks, default=-1) + 1
+    return Work(_count(shapes), kernel[0], depth, _count(vae), patch, vae_patch, vae_patch * 2**halvings)
+
+
+def _folded(vae: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    """Pixels on a side of the blocks that a VAE folds into channels, and how often its encoder halves the picture."""
+    first = ("encoder.conv_in.weight", "encoder.conv1.weight")  # of diffusers' layout and of the original one
+    channels = next((shape[1] for name, shape in vae.items() if name in first), 3)
+    halvings = sum(bool(re.fullmatch(r"encoder\..+\.resample\.1\.weight", name)) for name in vae)
+    return isqrt(channels // 3), halvings
 
 
 def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -100,7 +100,7 @@ _ENTRIES = (
         title="our own small model of a cartoon world; comes with this package",
         kind="i2v",
         licence="Apache-2.0",
-        parameters={"transformer": 5.15e-3, "transformer_2": 5.15e-3, "text_encoder": 0.421e-3, "vae": 3.27e-3},
+        parameters={"transformer": 5.15e-3, "transformer_2": 5.15e-3, "text_encoder": 0.421e-3, "vae": 3.31e-3},
         sampling=MappingProxyType(
             {
                 "num_inference_steps": 12,
@@ -109,8 +109,8 @@ _ENTRIES = (
                 "memory_guidance_scale": 2.0,
                 "memory_stride": 5,
                 "blank": "gradient",
-                "width": 112,
-                "height": 64,
+                "width": 224,
+                "height": 128,
                 "num_frames": 25,
                 "fps": 16,
             }

@@ -103,7 +103,7 @@ class VaeSection(Section):
     freeze_encoder: bool = False
     """Train the decoder only: the code stays as it is, and transformers can be trained on it meanwhile."""
     start: Path | None = None
-    """A VAE folder of this shape whose weights to begin with, such as the output of another run."""
+    """A VAE folder of this shape, or with a smaller `patch_size`, whose weights to begin with: another run, say."""
     latent_scale: tuple[Annotated[float, Field(gt=0)], ...] = ()
     """How much louder models are given each latent channel, one number for each of `z_dim`; left out, as it is."""
 

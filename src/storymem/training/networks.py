@@ -12,6 +12,7 @@ from torch import nn
 
 from storymem.conditioning.rope import install_memory_rope, use_positions
 from storymem.errors import MissingExtraError, SettingsError
+from storymem.training.finer_pixels import refine_pixels
 from storymem.training.finer_tokens import refine_tokens
 from storymem.training.more_blocks import add_blocks
 from storymem.training.sparse import forward_tokens
@@ -51,7 +52,9 @@ LORA_TARGETS = (
 
 
 def load_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
-    """Begin with the weights of a module of the same shape, or of a transformer with larger patches or fewer blocks.
+    """Begin with the weights of a module of the same shape, or of one that can be made larger.
+
+    That is a transformer with larger patches or fewer blocks, or a VAE that folds smaller blocks of pixels.
 
     Raises:
         SettingsError: it has another shape.
@@ -63,6 +66,10 @@ def load_weights(module: nn.Module, source: nn.Module, folder: Path) -> None:
             state = refine_tokens(state, old.patch_size, new.patch_size)
         if old.num_layers < new.num_layers:
             state = add_blocks(state, old.num_layers, new.num_layers)
+    elif "encoder.conv_in.weight" in state:  # a VAE
+        patch, finer = (int(cast(Any, some).config.patch_size or 1) for some in (source, module))
+        if patch != finer:
+            state = refine_pixels(state, patch, finer)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from storymem.conditioning.codec import LatentCodec
+from storymem.conditioning.layout import check_tokens
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import Components
 from storymem.settings import SamplingConfig
@@ -173,16 +174,7 @@ def check_size(geometry: Geometry, patch_size: Sequence[int]) -> None:
     Raises:
         SettingsError: says what width and height must be a multiple of.
     """
-    for name, size, patch in (
-        ("height", geometry.height, patch_size[1]),
-        ("width", geometry.width, patch_size[2]),
-    ):
-        step = geometry.spatial_factor * patch
-        if size % step:
-            raise SettingsError(
-                f"data.{name} is {size}; it must be a multiple of {step}, for a token is {patch} latents of "
-                f"{geometry.spatial_factor} pixels."
-            )
+    check_tokens(geometry.height, geometry.width, geometry.spatial_factor, patch_size, of="data.")
 
 
 class DenoisingRun:
