@@ -41,10 +41,11 @@ def refine_pixels(weights: Mapping[str, torch.Tensor], patch: int, finer: int) -
     times = finer // patch
     out = dict(weights)
     # diffusers' patchify orders channels as (colour, column, row).
-    kernel = weights["encoder.conv_in.weight"].unflatten(1, (_CHANNELS, patch, patch))
+    kernel = weights["encoder.conv_in.weight"]
+    kernel = kernel.reshape(len(kernel), _CHANNELS, patch, patch, *kernel.shape[2:])
     kernel = kernel.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3) / times**2
     out["encoder.conv_in.weight"] = kernel.flatten(1, 3)
     for name in ("decoder.conv_out.weight", "decoder.conv_out.bias"):
-        said = weights[name].unflatten(0, (_CHANNELS, patch, patch))
+        said = weights[name].reshape(_CHANNELS, patch, patch, *weights[name].shape[1:])
         out[name] = said.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2).flatten(0, 2)
     return out
