@@ -62,7 +62,8 @@ class Expecting(Model):
     def expected(self, prompt: str, memory: torch.Tensor | None, noises: int) -> torch.Tensor:
         """The mean picture ``[z, h, w]`` over noises and frames."""
         sampling, number = self.sampling, 0 if memory is None else memory.shape[2]
-        layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, number, 0)
+        factors = self.codec.temporal_factor, self.codec.spatial_factor
+        layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, number, 0, *factors)
         blank = self.codec.encode_known(
             None, sampling.num_frames, sampling.height, sampling.width, blank=sampling.blank
         ).expand(noises, -1, -1, -1, -1)
