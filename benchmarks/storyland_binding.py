@@ -31,8 +31,6 @@ import torch
 
 from storyland_levels import Model
 from storymem.cli.options import given
-from storymem.conditioning.condition import build_condition
-from storymem.conditioning.layout import VideoLayout
 from storymem.errors import StoryMemError
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.settings import SamplingConfig
@@ -62,13 +60,11 @@ class Expecting(Model):
     def expected(self, prompt: str, memory: torch.Tensor | None, noises: int) -> torch.Tensor:
         """The mean picture ``[z, h, w]`` over noises and frames."""
         sampling, number = self.sampling, 0 if memory is None else memory.shape[2]
-        factors = self.codec.temporal_factor, self.codec.spatial_factor
-        layout = VideoLayout(sampling.num_frames, sampling.height, sampling.width, number, 0, *factors)
         blank = self.codec.encode_known(
             None, sampling.num_frames, sampling.height, sampling.width, blank=sampling.blank
         ).expand(noises, -1, -1, -1, -1)
         shown = None if memory is None else memory.expand(noises, -1, -1, -1, -1)
-        condition = build_condition(layout, shown, blank, stride=sampling.memory_stride)
+        condition = self.condition(blank, shown)
         seeds = range(noises)
         noise = draw_noise(seeds, blank.shape[1:], "cpu")
         # At level 1 the memory's slots are noise as well; the model sees memory in the condition.

@@ -72,6 +72,7 @@ def draw(codec: LatentCodec, count: int, memory: int, sampling: SamplingConfig, 
         captions.append(group.clips[target].caption)
         truths.append(ground_truth(group.clips[target].spec, frames, height, width, fps=sampling.fps))
     blank = codec.encode_known(None, frames, height, width, blank=sampling.blank)
+    blank = blank.expand(count, -1, -1, -1, -1)
     return Batch(torch.cat(latents), torch.cat(memories), blank, tuple(captions), tuple(truths))
 
 
@@ -88,13 +89,12 @@ class Model:
         self.sampling = sampling
         self.guidance = guidance
 
-    def condition(self, batch: Batch, memory: torch.Tensor | None) -> ShotCondition:
-        """Of the whole batch."""
+    def condition(self, blank: torch.Tensor, memory: torch.Tensor | None) -> ShotCondition:
+        """Of shots of which nothing is given but memory; `blank` stands for their frames, ``[B, z, F_lat, h, w]``."""
         sampling = self.sampling
         number = 0 if memory is None else memory.shape[2]
         factors = self.codec.temporal_factor, self.codec.spatial_factor
         geometry = Geometry(sampling.num_frames, sampling.height, sampling.width, *factors)
-        blank = batch.blank.expand(len(batch.captions), -1, -1, -1, -1)
         return build_condition(geometry.layout(number, 0), memory, blank, stride=sampling.memory_stride)
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class Model:
     def denoise(self, batch: Batch, noise: torch.Tensor, level: float, steps: int) -> torch.Tensor:
         """The batch noised to a level and taken back by Euler steps on the shifted levels below it: latents."""
         number = batch.memory.shape[2]
-        clean, condition = sequence_of(batch.memory, batch.latents), self.condition(batch, batch.memory)
+        clean, condition = sequence_of(batch.memory, batch.latents), self.condition(batch.blank, batch.memory)
         at = torch.full((len(clean),), level)
         states = add_noise(clean, noise, at)
         shift = self.sampling.shift
@@ -131,7 +131,7 @@ class Model:
         clean = sequence_of(memory, batch.latents)
         noise = noise[:, :, noise.shape[2] - clean.shape[2] :]
         states = add_noise(clean, noise, torch.full((len(clean),), level))
-        velocity = self.velocity(states, level, self.condition(batch, memory), batch.captions)
+        velocity = self.velocity(states, level, self.condition(batch.blank, memory), batch.captions)
         number = 0 if memory is None else memory.shape[2]
         return float(video_loss(velocity, velocity_target(clean, noise), number).mean())
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import toys
-from toys import pictures
+from toys import pictures, vae_of
 
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
-from storymem.models.checkpoints import load_components
 from storymem.training.block_code import find_block_code
 from storymem.training.finer_pixels import refine_pixels
 from storymem.training.linear_start import start_linear
 from storymem.training.networks import build_vae
 from storymem.training.run import train
-
-
-def vae_of(run: Path) -> Any:
-    """What a run has written."""
-    return load_components(None, vae=run / "vae", only=["vae"]).vae
 
 
 @pytest.mark.parametrize(("patch", "finer"), [(1, 2), (1, 4), (2, 4)])

@@ -9,11 +9,10 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
-from toys import pictures
+from toys import pictures, vae_of
 
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
-from storymem.models.checkpoints import load_components
 from storymem.training.linear_start import start_linear
 from storymem.training.network_sections import VaeSection
 from storymem.training.networks import build_vae
@@ -100,11 +99,6 @@ def test_single_frames_in_two_dimensions_are_the_same() -> None:
         vae.encoder.conv_in.weight[:, :, :-1] = float("nan")
     assert LatentCodec(vae).encode(clips[:, :, :1]).isfinite().all()
     assert not LatentCodec(vae).encode(clips).isfinite().all()
-
-
-def vae_of(run: Path) -> Any:
-    """What a run has written."""
-    return load_components(None, vae=run / "vae", only=["vae"]).vae
 
 
 SIZES = ("vae.base_dim=12", "vae.decoder_base_dim=8", "vae.z_dim=4", "vae.dim_mult=[1,1,2]", "vae.freeze_encoder=true")

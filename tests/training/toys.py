@@ -12,6 +12,7 @@ import torch
 
 from storymem.errors import SettingsError
 from storymem.media import write_video
+from storymem.models.checkpoints import load_components
 from storymem.training.clips import Caption, Clip, register_source
 from storymem.training.config import Stage, parse_config
 from storymem.training.footage import FootageClip, write_clips
@@ -160,6 +161,11 @@ def stage(text: str, output: Path, *overrides: str) -> Any:
     """A configuration of one of the texts above."""
     config: Stage = parse_config(text, "test.yaml", (f"output={output}", *overrides))
     return config
+
+
+def vae_of(run: Path) -> Any:
+    """The VAE that a run has written."""
+    return load_components(None, vae=run / "vae", only=["vae"]).vae
 
 
 def losses(output: Path, name: str = "loss") -> list[float]:
