@@ -25,9 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLWan
 
 from storymem.bench.systems import GUIDED, METHOD
 from storymem.cli.options import given, parse_size
+from storymem.conditioning.codec import LatentCodec
 from storymem.errors import StoryMemError
 from storymem.film.director import Director
 from storymem.film.manifest import FilmSettings
@@ -37,6 +39,7 @@ from storymem.film.resolve import ModelRequest, ResolvedModel, parse_loras, reso
 from storymem.film.tools import Tools
 from storymem.media import FloatArray, from_uint8, read_video
 from storymem.memory.encoders import load_encoder, load_scorer
+from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 from storymem.story import parse_story
 from storymem.worlds.storyland import WorldStory, render, sample_story, story_script, story_truth
@@ -71,10 +74,11 @@ def _guided(scale: float) -> dict[str, System]:
     }
 
 
-ORACLE = "oracle"
+ORACLE, DECODED = "oracle", "decoded"
 MEMORY_GUIDANCE: float = GUIDED["memory_guidance_scale"]
 SYSTEMS = {
     ORACLE: System("the true drawings in place of generated shots: what the reader allows"),
+    DECODED: System("the true drawings through the model's VAE: what its latents and decoder allow"),
     "memory": System(
         "memory as the method has it: 10 keyframes, 3 of them sink, S = 5", {"capacity": 10, "sink": 3}, METHOD
     ),
@@ -182,13 +186,17 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
         "systems": {},
     }
     maker = None
-    if args.systems != [ORACLE]:
+    if not set(args.systems) <= {ORACLE, DECODED}:
         runtime = Runtime(device=args.device)
         maker = PipelineShotMaker(resolved.model, runtime=runtime, request=request.to_json())
     systems = {**SYSTEMS, **_guided(args.memory_guidance)}
     for name in args.systems:
         system, place = systems[name], folder / "films" / name
-        shoot = _draw(config) if maker is None or name == ORACLE else _film(maker, resolved, sampling, system, place)
+        if name in (ORACLE, DECODED):
+            shoot = _draw(config, load_components(resolved.model.folder, only=["vae"]).vae if name == DECODED else None)
+        else:
+            assert maker is not None
+            shoot = _film(maker, resolved, sampling, system, place)
         report["systems"][name] = _system(name, system, stories, kinds, config, reader, shoot)
         _write(args.json, report)
     if not args.no_timing:
@@ -203,13 +211,16 @@ Shoot = Callable[[WorldStory, str], tuple[list[FloatArray], list[float]]]
 """From a story and its name to the frames of its shots, and the seconds that each of them took."""
 
 
-def _draw(config: SamplingConfig) -> Shoot:
-    """What the story asks for, drawn by the world itself."""
+def _draw(config: SamplingConfig, vae: AutoencoderKLWan | None = None) -> Shoot:
+    """What the story asks for, drawn by the world itself; with a VAE, as that one gives it back."""
+    codec = None if vae is None else LatentCodec(vae)
 
     def shoot(story: WorldStory, _: str) -> tuple[list[FloatArray], list[float]]:
         specs = [shot.spec for shot in story.shots]
         begun = time.perf_counter()
         drawn = render(specs, config.num_frames, config.height, config.width, fps=config.fps)
+        if codec is not None:
+            drawn = torch.cat([codec.decode(codec.encode(one)) for one in drawn.split(1)])
         shots = list(drawn.transpose(1, 2).contiguous().numpy())
         return shots, [(time.perf_counter() - begun) / len(shots)] * len(shots)
 

@@ -36,6 +36,18 @@ def test_the_true_drawings_score_nearly_what_the_reader_can(tmp_path: Path) -> N
     assert report["reader"]["accuracy"]["species"] > 0.8
 
 
+def test_what_the_vae_of_the_model_loses_is_measured(tmp_path: Path) -> None:
+    options = ("--stories", "1", "--shots", "2", "--no-timing", "--systems", "oracle", "decoded")
+    ours, blind = (
+        measured(tmp_path / f"{model}.json", "--model", model, *options)["systems"]
+        for model in ("storyland", "tiny-random")  # whose VAE gives back noise
+    )
+    assert ours["decoded"]["figures"]["place"]["share"] == 1
+    assert ours["decoded"]["figures"]["looks as told"]["share"] > 0.6
+    assert blind["oracle"]["figures"]["place"]["share"] == 1
+    assert blind["decoded"]["figures"]["place"]["share"] < 0.5
+
+
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path) -> None:
     done = benchmark("--json", str(tmp_path / "x.json"), "--model", "no-such-model")
     assert done.returncode == 2
@@ -49,8 +61,8 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
                "--frames", "5", "--folder", str(tmp_path / "films")]  # fmt: skip
     report = measured(tmp_path / "a.json", *options)
     systems = report["systems"]
-    assert set(systems) == {"oracle", "memory", "guided", "none", "first-frame", "no-sink", "stride-1", "size-1",
-                            "size-3", "size-3-recent"}  # fmt: skip
+    assert set(systems) == {"oracle", "decoded", "memory", "guided", "cast", "none", "first-frame", "no-sink",
+                            "stride-1", "size-1", "size-3", "size-3-recent"}  # fmt: skip
     for name, system in systems.items():
         assert (system["figures"]["place"]["n"], system["figures"]["place"]["stories"]) == (6, 2), name
     assert systems["memory"]["figures"]["identity"]["share"] < 0.5
@@ -60,7 +72,7 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
     aimed = {aim["what"] for aim in report["aims"]}
     assert aimed >= {"identity, system memory", "prompt, system guided", "seconds of the film"}
     takes = {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")}
-    assert len(takes) == 9 * 2 * 3
+    assert len(takes) == 10 * 2 * 3
     again = measured(tmp_path / "b.json", *options, "--no-timing")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")} == takes
     assert again["systems"]["memory"]["figures"] == systems["memory"]["figures"]

@@ -236,6 +236,8 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             raise SettingsError(f"output_type is {output_type!r}; it must be one of {', '.join(OUTPUT_TYPES)}.")
         if condition is not None and (len(memory) or len(known_frames)):
             raise SettingsError("give either a condition or memory and known_frames, and not both.")
+        size = sampling if condition is None else condition.layout
+        check_tokens(size.height, size.width, self.codec.spatial_factor, self.transformer.config.patch_size)
         device = self._execution_device
         dtype = self.transformer.dtype
         guidance = sampling.guidance_scale
@@ -256,8 +258,6 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         # 3. Encode memory and known frames
         if condition is None:
             condition = self.encode_condition(sampling, memory, known_frames)
-        layout, patch_size = condition.layout, self.transformer.config.patch_size
-        check_tokens(layout.height, layout.width, layout.spatial_factor, patch_size)
         channels = condition.channels(self.transformer.config.in_channels, device, dtype)
         num_memory = condition.layout.num_memory
         led_by_memory = num_memory > 0 and sampling.memory_guidance_scale > 1

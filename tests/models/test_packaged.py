@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,9 +52,10 @@ def shot(pipe: StoryMemPipeline, prompt: str, memory: tuple[torch.Tensor, ...] =
 
 
 def test_a_size_that_tokens_do_not_cover_is_refused(pipe: StoryMemPipeline) -> None:
-    own = sampling_for(entry("storyland"))
+    own, encoded = sampling_for(entry("storyland")), pipe.codec.frames_encoded
     with pytest.raises(SettingsError, match="width is 208; it must be a multiple of 32, such as 192 or 224"):
-        pipe("The fox waves.", sampling=replace(own, width=208))
+        pipe("The fox waves.", memory=[np.zeros((3, 128, 208), np.float32)], sampling=replace(own, width=208))
+    assert pipe.codec.frames_encoded == encoded  # before any work
 
 
 def test_places_look_like_themselves(pipe: StoryMemPipeline) -> None:
