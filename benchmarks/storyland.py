@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 
 from storymem.bench.systems import GUIDED, METHOD
 from storymem.cli.options import given, parse_size
@@ -185,17 +184,17 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "systems": {},
     }
-    maker = None
-    if not set(args.systems) <= {ORACLE, DECODED}:
-        runtime = Runtime(device=args.device)
-        maker = PipelineShotMaker(resolved.model, runtime=runtime, request=request.to_json())
+    runtime = Runtime(device=args.device)
+    maker = PipelineShotMaker(resolved.model, runtime=runtime, request=request.to_json())  # loads with its first shot
     systems = {**SYSTEMS, **_guided(args.memory_guidance)}
     for name in args.systems:
         system, place = systems[name], folder / "films" / name
-        if name in (ORACLE, DECODED):
-            shoot = _draw(config, load_components(resolved.model.folder, only=["vae"]).vae if name == DECODED else None)
+        if name == ORACLE:
+            shoot = _draw(config)
+        elif name == DECODED:
+            vae = load_components(resolved.model.folder, device=runtime.resolve()[0], only=["vae"]).vae
+            shoot = _draw(config, LatentCodec(vae))
         else:
-            assert maker is not None
             shoot = _film(maker, resolved, sampling, system, place)
         report["systems"][name] = _system(name, system, stories, kinds, config, reader, shoot)
         _write(args.json, report)
@@ -211,16 +210,15 @@ Shoot = Callable[[WorldStory, str], tuple[list[FloatArray], list[float]]]
 """From a story and its name to the frames of its shots, and the seconds that each of them took."""
 
 
-def _draw(config: SamplingConfig, vae: AutoencoderKLWan | None = None) -> Shoot:
-    """What the story asks for, drawn by the world itself; with a VAE, as that one gives it back."""
-    codec = None if vae is None else LatentCodec(vae)
+def _draw(config: SamplingConfig, codec: LatentCodec | None = None) -> Shoot:
+    """What the story asks for, drawn by the world itself; with a codec, as its VAE gives it back."""
 
     def shoot(story: WorldStory, _: str) -> tuple[list[FloatArray], list[float]]:
         specs = [shot.spec for shot in story.shots]
         begun = time.perf_counter()
         drawn = render(specs, config.num_frames, config.height, config.width, fps=config.fps)
         if codec is not None:
-            drawn = torch.cat([codec.decode(codec.encode(one)) for one in drawn.split(1)])
+            drawn = torch.cat([codec.decode(codec.encode(one)).cpu() for one in drawn.split(1)])
         shots = list(drawn.transpose(1, 2).contiguous().numpy())
         return shots, [(time.perf_counter() - begun) / len(shots)] * len(shots)
 

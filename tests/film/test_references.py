@@ -1,0 +1,91 @@
+"""Reference images of a cast: the first memory of a film."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fault_server import content
+from filming import Studio, of
+from procedural import THREE_SHOTS, tiny_settings, tools
+
+from storymem.errors import FilmDamagedError, MediaError, SettingsError
+from storymem.film.events import ShotReused, ShotStale, ShotStarted
+from storymem.film.plan import plan_film
+from storymem.film.project import Film
+from storymem.media import read_image, write_png
+
+CAST = THREE_SHOTS.replace(
+    "Mara: a girl with a red coat", "Mara: {description: a girl, references: [mara.png, hat.png]}"
+)
+
+
+@pytest.fixture
+def pictures(studio: Studio) -> Path:
+    """A studio whose cast has two reference images, 40x30 and 64x64."""
+    rng = np.random.default_rng(0)
+    base = studio.folder.parent / "pictures"
+    base.mkdir()
+    write_png(base / "mara.png", rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    write_png(base / "hat.png", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    studio.script, studio.base = CAST, base
+    return base
+
+
+class TestReferences:
+    def test_the_first_shot_sees_them(self, studio: Studio, pictures: Path) -> None:
+        started = of(studio.generate(), ShotStarted)
+        assert started[0].mode == "m2v"
+        assert [seen.label for seen in started[0].memory] == ["Mara (mara.png)", "Mara (hat.png)"]
+        assert [frame.shape for frame in studio.maker.requests[0].memory] == [(3, 32, 32)] * 2
+        for seen in started[0].memory:
+            assert read_image(studio.folder / seen.picture).shape == (3, 32, 32)
+
+    def test_a_film_goes_on_without_the_originals(self, studio: Studio, pictures: Path) -> None:
+        told = studio.story()
+        studio.generate()
+        before = content(studio.folder)
+        shutil.rmtree(pictures)
+        with studio.begin(story=told):
+            pass
+        assert content(studio.folder) == before
+        preview = Film.preview(
+            studio.folder, story=told, script=studio.script.encode(), settings=studio.settings, tools=studio.tools
+        )
+        assert preview.manifest.references == studio.film().manifest.references
+
+    def test_another_picture_makes_the_film_stale(self, studio: Studio, pictures: Path) -> None:
+        studio.generate()
+        shutil.copy(pictures / "hat.png", pictures / "mara.png")
+        stale = of(studio.generate(), ShotStale)
+        assert [event.shot_id for event in stale] == ["01-01", "01-02", "01-03"]
+        assert "memory changed: keyframes of Mara (mara.png)" in stale[0].reason
+
+    def test_damaged_references_are_kept_again(self, studio: Studio, pictures: Path) -> None:
+        studio.generate()
+        before = content(studio.folder)
+        path = next(studio.folder.glob("references/*/*.safetensors"))
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(FilmDamagedError, match="reference images are missing or damaged"):
+            studio.plan()
+        assert len(of(studio.generate(), ShotReused)) == 3
+        assert content(studio.folder) == before
+
+    def test_a_missing_picture(self, studio: Studio, pictures: Path) -> None:
+        told = studio.story()
+        (pictures / "hat.png").unlink()  # the script was read while it was there
+        with pytest.raises(MediaError, match=r"hat\.png"), studio.begin(story=told):
+            pass
+
+    def test_more_than_the_memory_has_places(self, studio: Studio, pictures: Path) -> None:
+        studio.settings = tiny_settings(capacity=1, sink=1)
+        with pytest.raises(SettingsError, match="2 reference images"):
+            studio.generate()
+
+    def test_a_preview_writes_nothing(self, studio: Studio, pictures: Path) -> None:
+        told = studio.story()
+        film = Film.preview(studio.folder, story=told, script=b"", settings=studio.settings, tools=tools())
+        assert [planned.mode for planned in plan_film(film)] == ["m2v", "mi2v", "m2v"]
+        assert not studio.folder.exists()
