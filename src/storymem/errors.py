@@ -141,6 +141,7 @@ _OF_THE_PLACE = frozenset(
         errno.EISDIR,
         errno.ELOOP,
         errno.EILSEQ,
+        errno.EEXIST,  # a link that leads nowhere: no folder is there, and none can be made
     }
 )
 

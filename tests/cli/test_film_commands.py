@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -346,6 +347,30 @@ def test_labels_of_keyframes_can_be_copied_from_a_narrow_terminal(
         check=True,
     )
     assert "shot 01-01, frame 0" in completed.stdout
+
+
+def test_weights_that_lie_elsewhere_now_are_still_the_films_own(
+    storymem: Storymem, script: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    film, here, there = tmp_path / "film", tmp_path / "here", tmp_path / "there"
+    shutil.copytree(checkpoint, here)
+    options = ["--size", "48x32", "--frames", "5", "--steps", "1", "--memory-size", "4", "--batch-cfg"]
+    storymem("generate", script, "-o", film, "--model", here, *options, "--no-export")
+    here.rename(there)
+    assert storymem("generate", script, "-o", film, "--model", there, "--no-export").count("is there already") == 3
+    assert storymem("generate", script, "-o", film, "--no-export").count("is there already") == 3
+    sampling = json.loads((film / "film.json").read_bytes())["settings"]["sampling"]
+    assert not sampling["batch_cfg"]  # is of the machine, and said anew each time
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+def test_events_that_go_to_a_full_disk_are_no_traceback(script: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "storymem", "generate", str(script), "-o", str(tmp_path / "f"), "--json"]
+    with Path("/dev/full").open("w") as full:
+        left = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    assert left.returncode == 1
+    assert "Traceback" not in left.stderr
+    assert "No space left" in left.stderr
 
 
 def test_another_lora_keeps_the_films_size(

@@ -12,6 +12,7 @@ from filming import Studio, of
 from procedural import THREE_SHOTS, tiny_settings, tools
 
 from storymem.errors import FilmDamagedError, MediaError, SettingsError
+from storymem.film.director import Director
 from storymem.film.events import ShotReused, ShotStale, ShotStarted
 from storymem.film.plan import plan_film
 from storymem.film.project import Film
@@ -55,6 +56,15 @@ class TestReferences:
             studio.folder, story=told, script=studio.script.encode(), settings=studio.settings, tools=studio.tools
         )
         assert preview.manifest.references == studio.film().manifest.references
+
+    def test_they_are_found_again_where_film_json_is_lost(self, studio: Studio, pictures: Path) -> None:
+        told = studio.story()
+        studio.generate()
+        shutil.rmtree(pictures)
+        (studio.folder / "film.json").unlink()
+        assert Film.keeps_pictures(studio.folder)
+        with studio.begin(story=told) as film:
+            assert len(of(list(Director(film, studio.tools).generate()), ShotReused)) == 3
 
     def test_another_picture_makes_the_film_stale(self, studio: Studio, pictures: Path) -> None:
         studio.generate()

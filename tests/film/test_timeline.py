@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from edits import PROMPT, make_edit
 
-from storymem.errors import FilmError, MissingExtraError
+from storymem.errors import MissingExtraError
 from storymem.film.edit import clip_name, write_clips
-from storymem.film.timeline import conform_rate, write_timeline
+from storymem.film.timeline import TooShortError, conform_rate, write_timeline
 
 LENGTHS = ((9, 0), (9, 1), (13, 5), (5, 0))
 otio = pytest.importorskip("opentimelineio")
@@ -143,10 +143,13 @@ def test_long_film_and_awkward_words(tmp_path: Path):
         assert unquote(clips[0].media_reference.target_url) == "cli'ps & more/001_it.s-猫-0.mp4"
 
 
-def test_shot_that_vanishes_between_two_frames_is_refused(tmp_path: Path):
+def test_shot_that_vanishes_between_two_frames_is_refused_where_it_does(tmp_path: Path):
     edit = make_edit(tmp_path, [(1, 0), (1, 0), (1, 0), (1, 0)], fps=240)
-    with pytest.raises(FilmError, match="too short for the frame rate"):
+    with pytest.raises(TooShortError, match="too short for the frame rate"):
         write_timeline(edit, tmp_path, tmp_path)
+    exact = otio.adapters.read_from_file(str(tmp_path / "film.otio"))
+    assert [clip.source_range.duration.value for clip in exact.find_clips()] == [1, 1, 1, 1]
+    assert not (tmp_path / "film.edl").exists()
 
 
 def test_same_film_same_timelines(tmp_path: Path):

@@ -93,7 +93,8 @@ def stories(draw: st.DrawFn) -> Story:
         shots = []
         for position in range(1, draw(st.integers(1, 3)) + 1):
             prompt = draw(words | st.sampled_from(names) if names else words)
-            full_prompt, characters = weave(prompt, cast, describe=draw(st.booleans()))
+            described = draw(st.booleans())
+            full_prompt, characters = weave(prompt, cast, describe=described)
             own = draw(st.from_regex(r"[a-z][a-z0-9_-]{3,10}", fullmatch=True).filter(lambda i: i not in ids) | maybe())
             name = own or f"{number:02d}-{position:02d}"
             ids.add(name)
@@ -111,6 +112,7 @@ def stories(draw: st.DrawFn) -> Story:
                     forget=draw(st.booleans()),
                     first_frame_prompt=draw(maybe() | words),
                     characters=characters,
+                    describe_cast=described,
                 )
             )
             index += 1

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +25,8 @@ _UsageError: Any = typer.BadParameter.__base__
 def _tell_machines(message: str, exit_code: int) -> None:
     """Who reads events must find the error among them."""
     if "--json" in sys.argv[1:]:
-        typer.echo(json.dumps({"event": "error", "message": message, "exit_code": exit_code}, ensure_ascii=False))
+        with suppress(OSError):  # events that go to a full disk; people are told on the other stream
+            typer.echo(json.dumps({"event": "error", "message": message, "exit_code": exit_code}, ensure_ascii=False))
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def run() -> None:
     try:
         try:
             _check_arguments()
-            app()
+            app(prog_name="storymem")  # also as `python -m storymem`, for completion
         except OSError as error:
             raise _of_the_system(error) from error
     except StoryMemError as error:

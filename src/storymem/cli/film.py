@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from storymem.cli.show import Show
     from storymem.film.export import Product
     from storymem.film.manifest import FilmSettings
-    from storymem.film.pipeline_maker import Runtime
+    from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
     from storymem.film.project import Film
     from storymem.film.resolve import ResolvedModel
     from storymem.film.tools import Tools
@@ -143,7 +143,7 @@ def generate(
     if what and no_export:
         raise SettingsError("--what and --no-export contradict each other: give one of them.")
     before = Film.open(output).manifest if Film.is_in(output) else None
-    story = load_story(script, pictures_kept=before is not None and before.references is not None)
+    story = load_story(script, pictures_kept=Film.keeps_pictures(output))
     request = model_request(
         story,
         before,
@@ -155,10 +155,12 @@ def generate(
     )
     resolved = resolve_model(request)
     width, height = parse_size(size)
+    maker = _maker(resolved, runtime_of(device, dtype, offload, attention, vae_tiling))
     settings = film_settings(
         story,
         resolved,
         before,
+        maker,
         sampling={
             "width": width,
             "height": height,
@@ -172,7 +174,7 @@ def generate(
             "solver": None if solver is None else solver.value,
             "memory_stride": memory_stride,
             "memory_guidance_scale": memory_guidance,
-            "batch_cfg": batch_cfg or None,
+            "batch_cfg": batch_cfg,  # of the machine, so it is said anew each time
         },
         memory={
             "capacity": memory_size,
@@ -187,8 +189,7 @@ def generate(
         continue_with=continue_with,
         negative_prompt=negative_prompt,
     )
-    runtime = runtime_of(device, dtype, offload, attention, vae_tiling)
-    tools = _tools(resolved, runtime, settings.memory)
+    tools = _tools(maker, settings.memory)
     notes = remarks(story, settings, resolved)
     if dry_run:
         film = Film.preview(
@@ -253,8 +254,8 @@ def retake(
 
     with Film.work(folder) as film:
         request = model_request(film.manifest.story, film.manifest, model=model, lora=lora)
-        runtime = runtime_of(device, dtype, offload, attention, vae_tiling)
-        tools = _tools(resolve_model(request), runtime, film.manifest.settings.memory)
+        maker = _maker(resolve_model(request), runtime_of(device, dtype, offload, attention, vae_tiling))
+        tools = _tools(maker, film.manifest.settings.memory)
         with showing(as_json=as_json) as show, _stopping_cleanly(show, "run the same command again"):
             for event in Director(film, tools).retake(shot, seed=seed, prompt=prompt, on_step=show):
                 show(event)
@@ -277,7 +278,8 @@ def choose(
 
     with Film.work(folder) as film, showing(as_json=as_json) as show:
         chosen = film.choose(shot, take)
-        show.say("chosen", f"Shot {shot}: take {chosen.key[:16]} is in the film.", shot_id=shot, key=chosen.key)
+        text = f"Shot {shot}: take {chosen.key[:16]} is in the film; `storymem export {folder}` writes the film anew."
+        show.say("chosen", text, shot_id=shot, key=chosen.key)
         _say_stale(show, film)
 
 
@@ -299,7 +301,10 @@ def export(
     folder: Folder,
     what: Annotated[list[What] | None, typer.Option(help="Only this (may be repeated). Default: everything.")] = None,
     to: Annotated[Path | None, typer.Option(help="Another folder than the film's.", show_default=False)] = None,
-    crf: Annotated[int, typer.Option(min=0, max=51, help="H.264 quality; smaller is better, 0 is lossless.")] = 17,
+    crf: Annotated[
+        int | None,
+        typer.Option(min=0, max=51, help="H.264 quality, 0 (lossless) to 51; the last export's, or 17, if not given."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Write also what is there and up to date.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -323,7 +328,7 @@ def _export(
     show: Show,
     *,
     folder: Path | None = None,
-    crf: int = 17,
+    crf: int | None = None,
     again: bool = False,
 ) -> None:
     from storymem.film.export import export_film
@@ -331,19 +336,24 @@ def _export(
     done, left_out = export_film(film, products, folder=folder, crf=crf, again=again, on_work=show.progress)
     for product, paths in done.items():
         first = paths[0].parent if product == "clips" else paths[0]
-        show.say("exported", f"{product:>8}  {first}", product=product, files=[str(path) for path in paths])
+        pages = f" and {len(paths) - 1} more of its pages" if product == "sheet" and len(paths) > 1 else ""
+        show.say("exported", f"{product:>8}  {first}{pages}", product=product, files=[str(path) for path in paths])
     for product, how in left_out.items():
         show.say("note", f"{product:>8}  left out: {how}", product=product)
 
 
-def _tools(resolved: ResolvedModel, runtime: Runtime, memory: MemoryConfig) -> Tools:
+def _maker(resolved: ResolvedModel, runtime: Runtime) -> PipelineShotMaker:
     from storymem.film.pipeline_maker import PipelineShotMaker
+
+    return PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
+
+
+def _tools(maker: PipelineShotMaker, memory: MemoryConfig) -> Tools:
     from storymem.film.tools import Tools
     from storymem.memory.encoders import load_encoder, load_scorer
     from storymem.models.store import downloaded
 
-    maker = PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
-    device = str(runtime.resolve()[0])
+    device = str(maker.runtime.resolve()[0])
     return Tools(
         maker=maker,
         encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
@@ -363,7 +373,8 @@ def _say_stale(show: Show, film: Film) -> None:
         verb = "is" if len(stale) == 1 else "are"
         show.say(
             "warning",
-            f"{', '.join(stale)} {verb} stale: `storymem generate` with --remake makes again what depends on a change.",
+            f"{', '.join(stale)} {verb} stale: `storymem generate {film.folder / film.manifest.script_name} "
+            f"-o {film.folder} --remake` makes again what depends on a change.",
             stale=stale,
         )
 

@@ -12,6 +12,7 @@ from storymem.errors import SettingsError
 
 if TYPE_CHECKING:
     from storymem.film.export import Product
+    from storymem.film.maker import ShotMaker
     from storymem.film.manifest import FilmSettings, Manifest
     from storymem.film.pipeline_maker import Runtime
     from storymem.film.resolve import ModelRequest, ResolvedModel
@@ -85,6 +86,7 @@ def film_settings(
     story: Story,
     resolved: ResolvedModel,
     before: Manifest | None,
+    maker: ShotMaker | None = None,
     *,
     sampling: dict[str, Any],
     memory: dict[str, Any],
@@ -98,6 +100,7 @@ def film_settings(
         story: the story.
         resolved: the model.
         before: the film as it is, if it is gone on with.
+        maker: of the model, if there is a film before. Weights that only lie elsewhere now are still the film's own.
         sampling: options for `SamplingConfig`; None is not given.
         memory: options for `MemoryConfig`, likewise.
         seed: option.
@@ -120,13 +123,14 @@ def film_settings(
     if before is not None:
         asked, had = resolved.request.to_json(), before.tools.description.get("request")
         settings = before.settings
-        if asked == had:
+        same = asked == had or (maker is not None and maker.identity == before.tools.model)
+        if same:
             # The same model: what is not said anew stays as it is.
             base = asdict(settings.sampling)
         elif isinstance(had, dict) and asked["model"] == had.get("model"):
             # Another LoRA on it: its own schedule and guidance, but the film's size, length and rate.
             base |= {name: getattr(settings.sampling, name) for name in ("width", "height", "num_frames", "fps")}
-        if isinstance(had, dict) and asked["model"] == had.get("model"):
+        if same or (isinstance(had, dict) and asked["model"] == had.get("model")):
             base_memory = asdict(settings.memory)
             texts.append(settings.negative_prompt)
             ways.append(settings.continue_with)
@@ -168,7 +172,7 @@ def model_request(
     if story.defaults.model is not None:
         request = ModelRequest(model=story.defaults.model)
     if story.defaults.lora is not None:
-        request = replace(request, loras=((story.defaults.lora, 1.0),))
+        request = replace(request, loras=parse_loras([story.defaults.lora]))
     if model is not None:
         request = ModelRequest(model=model)
     if lora is not None:

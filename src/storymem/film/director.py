@@ -120,6 +120,7 @@ class Director:
                     take = yield from self._make(planned, sight, pace, on_step)
                     made.append(shot.id)
             walk.leave(shot, take)
+        film.save(film.manifest)  # with new settings and nothing to make, they are noted now
         yield FilmFinished(film.folder, tuple(made), tuple(reused), tuple(stale), perf_counter() - begun)
 
     def retake(
@@ -267,16 +268,21 @@ class Director:
             memory=sight.bank.frames,
             known_frames=sight.known_frames,
         )
-        begun = perf_counter()
+        begun = working = perf_counter()
         pace.begin(planned)
 
         def step(done: int, steps: int) -> None:
+            nonlocal working
+            if not done:  # what loading took says nothing of the shots to come
+                working = perf_counter()
+                pace.begin(planned)
+                return
             event = pace.step(done, steps)
             if on_step is not None:
                 on_step(event)
 
         frames = _checked(self._tools.maker.make(request, step), request, shot.id)
-        making = perf_counter() - begun
+        making = perf_counter() - working
         keyframes = choose_keyframes(
             frames,
             encoder=self._tools.encoder,
@@ -286,7 +292,7 @@ class Director:
             shot_id=shot.id,
             shot_index=shot.index,
         )
-        choosing = perf_counter() - begun - making
+        choosing = perf_counter() - working - making
         take = film.takes.write(
             recipe_of(film, shot, sight),
             shot_id=shot.id,

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from storymem.errors import FilmError, MissingExtraError
+import numpy as np
+
+from storymem.errors import FilmError, MediaError, MissingExtraError
 from storymem.film.edit import Edit, EditShot, MemoryPicture, clip_name, join_film, write_clips
 from storymem.film.lock import locked
 from storymem.film.place import make_place
@@ -18,7 +20,7 @@ from storymem.film.record import digest_of, pack_record, unpack_record
 from storymem.film.sheet import contact_sheet, page_paths
 from storymem.film.storage import make_folder, remove_file, replace_file
 from storymem.film.takes import SeenKeyframe
-from storymem.film.timeline import TIMELINES, write_timeline
+from storymem.film.timeline import TIMELINES, TooShortError, write_timeline
 from storymem.media import FloatArray, read_image
 
 __all__ = ["PRODUCTS", "Exported", "Product", "export_film", "film_edit", "is_elsewhere"]
@@ -32,10 +34,12 @@ OnWork = Callable[[str, int, int], None]
 
 Exported = dict[Product, tuple[Path, ...]]
 
+DEFAULT_CRF = 17
 FILM, SHEET, CLIPS = "film.mp4", "contact_sheet.png", "clips"
 _STATE = ".export.json"
 _OWNER = "of film"  # in the state, where a film was exported to another folder: whose it is
-_VERSION = 2  # of how things are exported: a newer one writes everything again
+_QUALITY = "crf"  # in the state: the last one that was asked for
+_VERSION = 3  # of how things are exported: a newer one writes everything again
 
 
 def film_edit(film: Film) -> Edit:
@@ -106,7 +110,10 @@ def _picture(film: Film, seen: SeenKeyframe) -> MemoryPicture:
 
 
 def _load(path: Path) -> FloatArray:
-    return read_image(path)
+    try:
+        return read_image(path)
+    except MediaError:  # the old take that it was part of was deleted: the sheet shows that something is not there
+        return np.full((3, 9, 16), -0.8, np.float32)
 
 
 def export_film(
@@ -114,7 +121,7 @@ def export_film(
     products: Collection[Product] = PRODUCTS,
     *,
     folder: Path | None = None,
-    crf: int = 17,
+    crf: int | None = None,
     again: bool = False,
     on_work: OnWork | None = None,
 ) -> tuple[Exported, dict[Product, str]]:
@@ -125,16 +132,17 @@ def export_film(
         products: which of `PRODUCTS`.
         folder: where to; None is the film's own folder. Elsewhere, nothing is written over that no export of this film
             wrote.
-        crf: quality of the H.264 files, 0 (lossless) to 51.
+        crf: quality of the H.264 files, 0 (lossless) to 51; None is that of the last export to this folder, or 17.
         again: write also what is there.
         on_work: told how far each piece is.
 
     Returns:
-        the files of each product, and for each product that needs an extra that is not installed, how to get it.
+        the files of each product, and for each product of which something was left out, what and why: it needs an extra
+        that is not installed, or cannot hold this film.
 
     Raises:
-        FilmError: a shot has no take yet, shots do not fit together, there can be no such folder, or other files are
-            in the way there.
+        FilmError: a shot has no take yet, shots do not fit together, there can be no such folder, it is inside the
+            film's own, or other files are in the way there.
         FilmDamagedError: a master is missing or damaged.
         StorageError: the system refused a write.
     """
@@ -144,6 +152,8 @@ def export_film(
     wanted = [product for product in PRODUCTS if product in products or (product == "clips" and "timeline" in products)]
     if not is_elsewhere(film.folder, target):
         return _export(edit, wanted, target, _read_state(target), crf=crf, again=again, on_work=on_work)
+    if target.resolve().is_relative_to(film.folder.resolve()):
+        raise FilmError(f"{target}: is inside the film's own folder: choose another folder.")
     if Film.is_in(target):
         raise FilmError(f"{target}: is the folder of another film: choose another folder.")
     make_place(target)
@@ -167,42 +177,58 @@ def _export(
     target: Path,
     state: dict[str, Any],
     *,
-    crf: int,
+    crf: int | None,
     again: bool,
     on_work: OnWork | None,
 ) -> tuple[Exported, dict[Product, str]]:
     done: Exported = {}
     left_out: dict[Product, str] = {}
+    quality = state[_QUALITY] = int(state.get(_QUALITY, DEFAULT_CRF)) if crf is None else crf
     for product in products:
-        key = _key(edit, product, crf)
-        paths = tuple(target / name for name in state.get(product, {}).get("files", ()))
-        if not again and state.get(product, {}).get("key") == key and all(path.is_file() for path in paths):
+        key, noted = _key(edit, product, quality), state.get(product, {})
+        paths = tuple(target / name for name in noted.get("files", ()))
+        if not again and noted.get("key") == key and [_size(path) for path in paths] == noted.get("sizes"):
             done[product] = paths
             continue
         progress = None if on_work is None else partial(on_work, product)
         try:
-            done[product] = _write(edit, product, target, crf, progress)
+            done[product], missing = _write(edit, product, target, quality, progress)
         except MissingExtraError as error:
             left_out[product] = str(error)
             continue
+        if missing is not None:
+            left_out[product] = missing
         _remove_old(target, paths, done[product])
-        state[product] = {"key": key, "files": [path.relative_to(target).as_posix() for path in done[product]]}
+        state[product] = {
+            "key": key,
+            "files": [path.relative_to(target).as_posix() for path in done[product]],
+            "sizes": [_size(path) for path in done[product]],
+        }
         replace_file(target / _STATE, pack_record(state))
     return done, left_out
 
 
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if there is none."""
+    return path.stat().st_size if path.is_file() else None
+
+
 def _write(
     edit: Edit, product: Product, target: Path, crf: int, progress: Callable[[int, int], None] | None
-) -> tuple[Path, ...]:
+) -> tuple[tuple[Path, ...], str | None]:
+    """The files, and what of the product was left out and why."""
     if product == "film":
         join_film(edit, target / FILM, crf=crf, on_progress=progress)
-        return (target / FILM,)
+        return (target / FILM,), None
     if product == "sheet":
-        return contact_sheet(edit, target / SHEET, on_progress=progress)
+        return contact_sheet(edit, target / SHEET, on_progress=progress), None
     if product == "clips":
         make_folder(target / CLIPS)
-        return write_clips(edit, target / CLIPS, crf=crf, on_progress=progress)
-    return write_timeline(edit, target, target / CLIPS)
+        return write_clips(edit, target / CLIPS, crf=crf, on_progress=progress), None
+    try:
+        return write_timeline(edit, target, target / CLIPS), None
+    except TooShortError as error:  # the exact timeline is written
+        return (target / TIMELINES[0],), f"{' and '.join(TIMELINES[1:])}: {error}"
 
 
 def _check_free(edit: Edit, products: Collection[Product], target: Path, state: dict[str, Any]) -> None:
@@ -247,7 +273,8 @@ def _key(edit: Edit, product: Product, crf: int) -> str:
         for shot in edit.shots
     ]
     fps = str(edit.fps)
-    return digest_of({"v": _VERSION, "what": product, "crf": crf, "title": edit.title, "fps": fps, "shots": shots,
+    quality = crf if product in ("film", "clips") else None
+    return digest_of({"v": _VERSION, "what": product, "crf": quality, "title": edit.title, "fps": fps, "shots": shots,
                       "settings": dict(edit.settings)})  # fmt: skip
 
 

@@ -25,7 +25,7 @@ MOTION_FRAMES = 5
 """Known frames of MM2V: the previous shot's last ones."""
 
 OnStep = Callable[[int, int], None]
-"""Called after every denoising step with (steps done, steps in all)."""
+"""Called after every denoising step with (steps done, steps in all), and with 0 done when everything is loaded."""
 
 
 def no_known_frames() -> FloatArray:

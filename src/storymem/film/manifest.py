@@ -255,15 +255,21 @@ class Manifest:
                     out.append(f"{name} {before[name]!r} (asked for: {now[name]!r})")
         return out
 
+    def is_another(self, story: Story) -> bool:
+        """Whether a story is that of another film, and no new version of this one's."""
+        prompts = {shot.prompt for shot in self.story.shots}
+        return self.story.title != story.title and not any(shot.prompt in prompts for shot in story.shots)
+
     def adopt(self, story: Story, *, settings: FilmSettings, tools: ToolFacts, references: str | None) -> Manifest:
         """The film with a new version of its script and settings. Takes stay; which are stale is the plan's business.
 
         A prompt or seed that was changed in the script after a retake is stronger than the retake's; of a shot that is
-        not in the script any more nothing is kept, for its id may come back as another shot.
+        not in the script any more only the takes are kept, for its id may come back as another shot.
         """
         before = {shot.id: shot for shot in self.story.shots}
         ids = {shot.id for shot in story.shots}
         overrides = {shot_id: override for shot_id, override in self.overrides.items() if shot_id in ids}
+        chosen = {shot_id: key for shot_id, key in self.chosen.items() if shot_id in ids}
         for new in story.shots:
             old, override = before.get(new.id), overrides.get(new.id)
             if old is not None and override is not None:
@@ -272,7 +278,15 @@ class Manifest:
                     prompt=override.prompt if old.prompt == new.prompt else None,
                     seed=override.seed if old.seed == new.seed else None,
                 )
-        return replace(self, story=story, settings=settings, tools=tools, references=references, overrides=overrides)
+        return replace(
+            self,
+            story=story,
+            settings=settings,
+            tools=tools,
+            references=references,
+            chosen=chosen,
+            overrides=overrides,
+        )
 
 
 def _flat(settings: FilmSettings, tools: ToolFacts) -> dict[str, object]:

@@ -189,6 +189,7 @@ class PipelineShotMaker:
         pipeline = self._load(choice)
         sampling = replace(request.sampling, **choice.sampling)
         total = sampling.num_inference_steps
+        on_step(0, total)
 
         def step_done(
             _pipeline: Any, step: int, _t: torch.Tensor, _kwargs: dict[str, torch.Tensor]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from storymem.errors import FilmDamagedError, FilmError
+from storymem.errors import FilmDamagedError, FilmError, InputError, StorageError
 from storymem.film.lock import locked
 from storymem.film.manifest import (
     FilmSettings,
@@ -46,11 +46,21 @@ class Film:
         self.references = ReferenceStore(folder / REFERENCES)
         self._writable = writable
         self._previewed: tuple[Keyframe, ...] | None = None  # reference images of a preview, which are not kept
+        self._script: bytes | None = None  # kept with the next save
 
     @staticmethod
     def is_in(folder: Path) -> bool:
         """Whether the folder has a film, whole or not."""
         return (folder / MANIFEST).is_file()
+
+    @classmethod
+    def keeps_pictures(cls, folder: Path) -> bool:
+        """Whether the folder has reference images, so that a film goes on without the originals.
+
+        Raises:
+            FilmError, FilmDamagedError: as `open`.
+        """
+        return _load(folder).references is not None if cls.is_in(folder) else (folder / REFERENCES).is_dir()
 
     @classmethod
     def open(cls, folder: Path) -> Film:
@@ -104,12 +114,13 @@ class Film:
             settings: of the film.
             tools: what makes it.
             adopt_settings: go on with these settings and tools though the film was made with others. Without it, that
-                is an error, so that a film is never mixed by accident.
+                is an error, so that a film is never mixed by accident. They are noted together with the first take
+                that is made with them: a start that fails changes nothing.
 
         Raises:
             FilmLockedError: another process is working in it.
             FilmError: the folder has other things in it, may not be written to, a newer storymem made the film, it
-                was made with other settings, or a shot is too short to continue the one before.
+                was made with other settings or is another film, or a shot is too short to continue the one before.
             FilmDamagedError: `film.json` is not as it was written.
             MediaError: a reference image cannot be read.
             StorageError: the system refused a write.
@@ -118,10 +129,17 @@ class Film:
         make_place(folder)
         with locked(folder):
             sweep(folder)
+            found, begun = {entry.name for entry in folder.iterdir()}, not cls.is_in(folder)
             film = cls._take_over(folder, story, script, settings, tools, adopt_settings=adopt_settings)
             film._sweep()
             try:
                 yield film
+            except InputError:
+                if begun and not film.manifest.kept:  # a LoRA that does not fit must not be the film's from now on
+                    with suppress(StorageError):
+                        for name in {film.manifest.script_name, MANIFEST} - found:
+                            remove_file(folder / name)
+                raise
             finally:
                 film._writable = False
 
@@ -137,10 +155,12 @@ class Film:
         if references is not None:
             policy.start(film.references.load(references))  # says so if there are more than the memory has places
         adopted = before.adopt(asked.story, settings=asked.settings, tools=asked.tools, references=references)
-        film.save(replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256))
-        film._keep_script(script)
-        if before.script_name != asked.script_name:
-            remove_file(folder / before.script_name)
+        adopted = replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256)
+        film._script = script
+        if film._saved is not None and before.differences(asked.settings, asked.tools):
+            film.manifest = adopted
+        else:
+            film.save(adopted)
         return film
 
     @classmethod
@@ -156,6 +176,11 @@ class Film:
         asked.check_lengths()  # before anything is saved: a film that cannot be planned could not even be looked at
         saved = cls.is_in(folder)
         before = _load(folder) if saved else asked
+        if before.chosen and not adopt_settings and before.is_another(story):
+            raise FilmError(
+                f"{folder}: holds the film {before.story.title!r} ({len(before.story.shots)} shots), and no shot of "
+                f"{story.title!r} is in it: choose another folder, or add --remake to make this film in its place."
+            )
         differences = before.differences(asked.settings, asked.tools)
         if differences and before.chosen and not adopt_settings:
             raise FilmError(
@@ -207,9 +232,11 @@ class Film:
 
     def _kept_references(self, story: Story) -> str | None:
         """The key of the kept set, if it is of the story's reference images and originals are gone."""
-        known = self.manifest.references
-        if known is None or all(path.is_file() for path in story.references):
+        if all(path.is_file() for path in story.references):
             return None
+        known = self.manifest.references
+        if known is None:  # film.json was lost
+            return self.references.find(reference_labels(story))
         labels = tuple(keyframe.label for keyframe in self.references.load(known))
         return known if labels == reference_labels(story) else None
 
@@ -236,9 +263,15 @@ class Film:
         assert self._writable, "a film is changed only inside Film.begin or Film.work"
         path = self.folder / MANIFEST
         data = write_manifest(manifest)
+        before = None if self._saved is None else read_manifest(self._saved, path).script_name
         if data != self._saved:
             replace_file(path, data)
         self.manifest, self._saved = read_manifest(data, path), data
+        if self._script is not None:
+            self._keep_script(self._script)
+            if before not in (None, manifest.script_name):
+                remove_file(self.folder / before)
+            self._script = None
 
     @property
     def policy(self) -> MemoryPolicy:
@@ -285,7 +318,7 @@ class Film:
             return shot.prompt, shot.full_prompt
         from storymem.story.cast import weave
 
-        return override.prompt, weave(override.prompt, self.manifest.story.cast)[0]
+        return override.prompt, weave(override.prompt, self.manifest.story.cast, describe=shot.describe_cast)[0]
 
     def choose(self, shot_id: str, key: str) -> Take:
         """Put another kept take of a shot into the film, with the prompt and the seed that it was made from.

@@ -107,6 +107,23 @@ class ReferenceStore:
         )
         return self._loaded[key]
 
+    def find(self, labels: Sequence[str]) -> str | None:
+        """The key of the kept set with these labels, where nothing says it any more; None if none or several are whole.
+
+        Args:
+            labels: see `reference_labels`.
+        """
+        found = []
+        for folder in sorted(self.folder.iterdir()) if self.folder.is_dir() else ():
+            try:
+                record = read_seal(folder, _RECORD)
+                keyframes = self.load(str(record.get("key")))
+            except (FilmDamagedError, FilmError):
+                continue  # what is damaged cannot take the place of the pictures, whose loss is told then
+            if tuple(keyframe.label for keyframe in keyframes) == tuple(labels):
+                found.append(str(record["key"]))
+        return found[0] if len(found) == 1 else None
+
     def keep(self, images: Sequence[Image], encoder: FrameEncoder) -> str:
         """Keep a set, unless it is there already and whole; returns its key.
 

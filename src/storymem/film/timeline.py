@@ -20,7 +20,7 @@ from storymem.errors import FilmError, MissingExtraError
 from storymem.film.edit import Edit, EditShot, check_masters, clip_name, elide
 from storymem.film.storage import replace_file
 
-__all__ = ["TIMELINES", "conform_rate", "write_timeline"]
+__all__ = ["TIMELINES", "TooShortError", "conform_rate", "write_timeline"]
 
 TIMELINES = ("film.otio", "film.edl", "film.fcpxml")
 """The files of `write_timeline`."""
@@ -28,6 +28,10 @@ TIMELINES = ("film.otio", "film.edl", "film.fcpxml")
 # What all three of EDL timecode, Final Cut Pro and the FCPXML adapter know.
 _EDITING_RATES = (24, 25, 30, 50, 60)
 _PURPOSE = "write timelines for editors"
+
+
+class TooShortError(FilmError):
+    """A shot is shorter than half a frame of the rate that EDL and FCPXML need."""
 
 
 def write_timeline(edit: Edit, folder: Path, clips: Path) -> tuple[Path, Path, Path]:
@@ -46,6 +50,7 @@ def write_timeline(edit: Edit, folder: Path, clips: Path) -> tuple[Path, Path, P
         The three files: OTIO, EDL, FCPXML.
 
     Raises:
+        TooShortError: a shot does not last a frame in the rate of EDL and FCPXML; ``film.otio`` is written.
         MissingExtraError: OpenTimelineIO or one of its adapters is not installed.
         FilmError, FilmDamagedError: the masters are not what the edit says.
         StorageError: the operating system refused a write.
@@ -56,17 +61,13 @@ def write_timeline(edit: Edit, folder: Path, clips: Path) -> tuple[Path, Path, P
         quote(Path(os.path.relpath(clips / clip_name(edit, index), folder)).as_posix())
         for index in range(len(edit.shots))
     ]
+    exact_file, edl, fcpxml = (folder / name for name in TIMELINES)
     exact = _build(otio, edit, media, Fraction(edit.fps))
+    replace_file(exact_file, otio.adapters.write_to_string(exact, "otio_json").encode())
     rate = conform_rate(edit.fps)
     conformed = _build(otio, edit, media, Fraction(rate))
-    contents = (
-        otio.adapters.write_to_string(exact, "otio_json"),
-        otio.adapters.write_to_string(conformed, "cmx_3600", rate=float(rate)),
-        _completed(otio.adapters.write_to_string(conformed, "fcpx_xml"), width, height),
-    )
-    for name, content in zip(TIMELINES, contents, strict=True):
-        replace_file(folder / name, content.encode())
-    exact_file, edl, fcpxml = (folder / name for name in TIMELINES)
+    replace_file(edl, otio.adapters.write_to_string(conformed, "cmx_3600", rate=float(rate)).encode())
+    replace_file(fcpxml, _completed(otio.adapters.write_to_string(conformed, "fcpx_xml"), width, height).encode())
     return exact_file, edl, fcpxml
 
 
@@ -113,9 +114,9 @@ class _Conformed:
         length = _nearest((film_start + shot.length) * scale) - _nearest(film_start * scale)
         start = _nearest(shot.drop * scale)
         if not length:
-            raise FilmError(
-                f"Shot {shot.id} has {shot.length} frames, which is too short for the frame rate of the EDL and FCPXML "
-                "timelines: make it longer."
+            raise TooShortError(
+                f"Shot {shot.id} has {shot.length} frame{'s' * (shot.length > 1)}, which is too short for the frame "
+                "rate of the EDL and FCPXML timelines: make it longer."
             )
         return cls(max(math.ceil(shot.num_frames * scale), start + length), start, length)
 

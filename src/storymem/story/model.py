@@ -59,6 +59,7 @@ class Shot:
         forget: this shot and those after it do not see what was made before it; references and pinned keyframes stay.
         first_frame_prompt: a description of the first frame, as ST-Bench carries it; kept, not used by the model.
         characters: names of the cast that the prompt names, in order of first mention.
+        describe_cast: the cast's descriptions go into this prompt, and into one that takes its place.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Shot:
     first_frame_prompt: str | None = None
     characters: tuple[str, ...] = ()
     duration: float | None = None
+    describe_cast: bool = True
 
     def frames(self, sampling: SamplingConfig) -> int:
         """How many pixel frames the shot has in a film of these settings."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from storymem.settings import MemoryConfig
-from storymem.story.cast import weave
 from storymem.story.model import Character, FilmDefaults, Scene, Shot, Story
 
 __all__ = ["dump_story"]
@@ -31,7 +30,7 @@ def dump_story(story: Story, folder: Path | None = None) -> str:
     defaults = _defaults(story.defaults)
     if defaults:
         script["defaults"] = defaults
-    script["scenes"] = [_scene(scene, story.cast) for scene in story.scenes]
+    script["scenes"] = [_scene(scene) for scene in story.scenes]
 
     yaml = YAML()
     yaml.width = 100
@@ -56,12 +55,12 @@ def _defaults(defaults: FilmDefaults) -> dict[str, object]:
     return said | ({"memory": memory} if memory else {})
 
 
-def _scene(scene: Scene, cast: tuple[Character, ...]) -> dict[str, object]:
-    shots = [_shot(shot, f"{scene.number:02d}-{position:02d}", cast) for position, shot in enumerate(scene.shots, 1)]
+def _scene(scene: Scene) -> dict[str, object]:
+    shots = [_shot(shot, f"{scene.number:02d}-{position:02d}") for position, shot in enumerate(scene.shots, 1)]
     return ({"title": scene.title} if scene.title else {}) | {"shots": shots}
 
 
-def _shot(shot: Shot, usual_id: str, cast: tuple[Character, ...]) -> object:
+def _shot(shot: Shot, usual_id: str) -> object:
     fields: dict[str, object] = {"prompt": shot.prompt}
     if not shot.cut:
         fields["cut"] = False
@@ -73,6 +72,6 @@ def _shot(shot: Shot, usual_id: str, cast: tuple[Character, ...]) -> object:
             fields[name] = value
     if shot.forget:
         fields["forget"] = True
-    if shot.full_prompt == shot.prompt != weave(shot.prompt, cast)[0]:
+    if not shot.describe_cast:
         fields["describe_cast"] = False
     return shot.prompt if len(fields) == 1 else fields

@@ -81,4 +81,5 @@ class _Builder:
             first_frame_prompt=None if first_frame is None else first_frame.strip(),
             characters=characters,
             duration=entry.duration,
+            describe_cast=entry.describe_cast,
         )
