@@ -106,6 +106,32 @@ def test_folders_can_be_put_together(scored: Path, tmp_path: Path) -> None:
     assert ("theirs/memory", "story-0001") in load_previews([scored, other], 3)
 
 
+def relabelled(scored: Path, folder: Path, systems: dict[str, str]) -> Path:
+    """A folder with nothing but scores, in which systems have other names."""
+    scores = json.loads((scored / SCORES).read_text())
+    scores["systems"] = {new: scores["systems"][old] for old, new in systems.items()}
+    folder.mkdir(parents=True)
+    (folder / SCORES).write_text(json.dumps(scores))
+    return folder
+
+
+def test_systems_of_folders_that_are_called_alike_all_stay(
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"memory": "mine"}
+    folders = [relabelled(scored, tmp_path / name / "bench", names) for name in ("x", "y", "z")]
+    assert set(compare_folders(folders).systems) == {"mine", "y/bench/mine", "z/bench/mine"}
+    for folder, source in zip(folders, ("no-memory", "memory", "noise"), strict=True):
+        (folder / "mine").symlink_to(scored / source)
+    previews = load_previews(folders, 1)
+    pictures = [previews[name, "story-0000"][0].tobytes() for name in ("mine", "y/bench/mine", "z/bench/mine")]
+    assert len(set(pictures)) == 3  # to each name its own
+    monkeypatch.chdir(folders[1])
+    assert "y/bench/mine" in compare_folders([folders[0], Path()]).systems
+    with pytest.raises(SettingsError, match="is given twice"):
+        compare_folders([folders[1], Path()])
+
+
 def test_numbers_of_other_instruments_are_not_compared(scored: Path, tmp_path: Path) -> None:
     scores = json.loads((scored / SCORES).read_text())
     scores["instruments"]["encoder"]["identity"] = "another"

@@ -10,6 +10,7 @@ from typing import Any
 from storymem.bench.compare import Difference, Interval, compare_systems
 from storymem.bench.make import read_suite
 from storymem.bench.metrics import VARIED_ENOUGH
+from storymem.bench.naming import system_names
 from storymem.bench.score import read_scores
 from storymem.bench.systems import CONTROLS, SYSTEMS
 from storymem.errors import FilmError, SettingsError
@@ -86,13 +87,14 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
 
     Raises:
         FilmError: a folder is not scored, has no scores, or was measured with other instruments than the first.
-        SettingsError: there is no such baseline.
+        SettingsError: there is no such baseline, or a folder is given twice.
     """
     films: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     left_out: list[Mapping[str, str]] = []
     scored = [(folder, read_scores(folder)) for folder in folders]
     first = scored[0][1]
-    for folder, scores in scored:
+    names = system_names(folders, [scores["systems"] for _, scores in scored])
+    for (folder, scores), shown in zip(scored, names, strict=True):
         if differing := [k for k in ("encoder", "judge", "reader", "frames", "features", "pixels", "prompt_likeness")
                          if scores["instruments"][k] != first["instruments"][k]]:  # fmt: skip
             raise FilmError(
@@ -101,7 +103,7 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
             )
         left_out += scores["left_out"]
         for system, stories in scores["systems"].items():
-            films[system if system not in films else f"{folder.name}/{system}"] = stories
+            films[shown[system]] = stories
     if not films:
         raise FilmError(f"{folders[0]}: no film could be scored: see left_out in its scores.json.")
     if baseline is not None and baseline not in films:

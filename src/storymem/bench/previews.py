@@ -7,6 +7,7 @@ from pathlib import Path
 
 from storymem.bench.encoders import BuiltinVideoEncoder
 from storymem.bench.films import CACHE, find_films, open_film
+from storymem.bench.naming import system_names
 from storymem.bench.score import Instruments, film_features, read_scores
 from storymem.media import Uint8Array
 
@@ -21,13 +22,10 @@ def load_previews(folders: Sequence[Path], stories: int) -> dict[tuple[str, str]
         stories: how many.
     """
     found: dict[tuple[str, str], list[Uint8Array]] = {}
-    known: set[str] = set()
     instruments = Instruments(BuiltinVideoEncoder())
-    for folder in folders:
-        scores = read_scores(folder)["systems"]
+    scored = [read_scores(folder)["systems"] for folder in folders]
+    for folder, scores, names in zip(folders, scored, system_names(folders, scored), strict=True):
         first = set(sorted({story for system in scores.values() for story in system})[:stories])
-        names = {system: system if system not in known else f"{folder.name}/{system}" for system in scores}
-        known.update(names.values())
         for system, story, place in find_films(folder):
             if story in first and story in scores.get(system, {}):
                 film = open_film(folder, system, story, place)

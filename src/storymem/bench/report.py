@@ -16,6 +16,7 @@ import numpy as np
 from storymem.bench import plots
 from storymem.bench.comparison import Comparison, findings, without_findings
 from storymem.bench.films import STORIES, script_in
+from storymem.bench.naming import folder_labels
 from storymem.bench.systems import CONTROLS, SYSTEMS
 from storymem.film.storage import make_folder, replace_file
 from storymem.media import Uint8Array
@@ -82,7 +83,7 @@ def _page(comparison: Comparison, previews: Previews, sheets: int) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>storymem bench: {escape(suite)}</title><style>{css}</style><main>{''.join(body)}"
-        f"<footer>Made by storymem {escape(version)} from {escape(', '.join(f.name for f in comparison.folders))}."
+        f"<footer>Made by storymem {escape(version)} from {escape(', '.join(folder_labels(comparison.folders)))}."
         " The same numbers, with those of every film and shot, are in comparison.json and scores.json.</footer></main>"
     )
 
