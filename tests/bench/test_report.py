@@ -132,6 +132,18 @@ def test_systems_of_folders_that_are_called_alike_all_stay(
         compare_folders([folders[1], Path()])
 
 
+def test_controls_of_every_folder_are_controls(scored: Path, tmp_path: Path) -> None:
+    systems = {"no-memory": "no-memory", "memory": "real", "noise": "noise"}
+    both = compare_folders([relabelled(scored, tmp_path / name, systems) for name in ("one", "two")])
+    assert both.systems == ("no-memory", "two/no-memory", "real", "two/real", "noise", "two/noise")
+    assert both.controls == set(both.systems[2:])
+    assert both.to_json()["controls"] == list(both.systems[2:])
+    assert "No system differs" in without_findings(both)
+    assert not findings(both)
+    _, page = write_report(both, tmp_path / "report", {})
+    assert "2 systems and 4 controls" in page.read_text(encoding="utf-8")
+
+
 def test_numbers_of_other_instruments_are_not_compared(scored: Path, tmp_path: Path) -> None:
     scores = json.loads((scored / SCORES).read_text())
     scores["instruments"]["encoder"]["identity"] = "another"

@@ -29,6 +29,7 @@ class Comparison:
         metrics: see `Metric`; those that any system has.
         baseline: what the others are compared with.
         systems: names, the baseline first, controls last.
+        controls: those of `systems` that are controls, in whichever folder.
         films: by system and story, what ``scores.json`` has.
         rows: see `compare_systems`.
         left_out: films that could not be scored.
@@ -40,6 +41,7 @@ class Comparison:
     metrics: tuple[Mapping[str, Any], ...]
     baseline: str
     systems: tuple[str, ...]
+    controls: frozenset[str]
     films: Mapping[str, Mapping[str, Mapping[str, Any]]]
     rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
     left_out: tuple[Mapping[str, str], ...]
@@ -72,6 +74,7 @@ class Comparison:
             "metrics": list(self.metrics),
             "baseline": self.baseline,
             "systems": list(self.systems),
+            "controls": [name for name in self.systems if name in self.controls],
             "rows": rows,
             "findings": [text for _, text in findings(self)],
             "left_out": list(self.left_out),
@@ -109,11 +112,12 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
     if baseline is not None and baseline not in films:
         raise SettingsError(f"--baseline {baseline}: there are {', '.join(films)}.")
     base = baseline or ("no-memory" if "no-memory" in films else next(iter(films)))
-    known = [*SYSTEMS, *(name for name in films if name not in SYSTEMS and name not in CONTROLS), *CONTROLS]
+    controls = [own[name] for name in CONTROLS for own in names if name in own]
+    known = [*SYSTEMS, *(name for name in films if name not in SYSTEMS and name not in controls), *controls]
     order = (base, *(name for name in known if name in films and name != base))
     numbers = {system: {story: one["numbers"] for story, one in stories.items()} for system, stories in films.items()}
     numbers = {system: numbers[system] for system in order}
-    rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base, controls=CONTROLS)
+    rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base, controls=controls)
     return Comparison(
         folders=tuple(folders),
         suite=read_suite(folders[0]),
@@ -121,6 +125,7 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
         metrics=tuple(metric for metric in first["metrics"] if rows[metric["key"]]),
         baseline=base,
         systems=order,
+        controls=frozenset(controls),
         films=films,
         rows=rows,
         left_out=tuple(left_out),
@@ -135,7 +140,7 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
     found = []
     for system in comparison.systems:
         variety = comparison.value("diversity", system)
-        if variety is not None and variety.mean < VARIED_ENOUGH / 2 and system not in CONTROLS:
+        if variety is not None and variety.mean < VARIED_ENOUGH / 2 and system not in comparison.controls:
             text = f"{system} repeats itself (diversity {variety.mean:.3f}): its consistency is partly that of copies"
             found.append(("down", text))
     for metric in comparison.metrics:
@@ -143,7 +148,7 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
             continue
         for system in comparison.systems:
             one = comparison.difference(metric["key"], system)
-            if one is None or not one.real or system in CONTROLS or comparison.baseline in CONTROLS:
+            if one is None or not one.real or comparison.controls & {system, comparison.baseline}:
                 continue
             by = f"{one.mean:+.3f}" + ("" if one.relative is None else f", {one.relative:+.1%}")
             found.append(
@@ -159,7 +164,7 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
 
 def without_findings(comparison: Comparison) -> str:
     """What to say when there are no `findings`: nothing is real, or nobody asked."""
-    systems = [name for name in comparison.systems if name not in CONTROLS and name != comparison.baseline]
-    if not systems or comparison.baseline in CONTROLS:
+    systems = [name for name in comparison.systems if name not in comparison.controls and name != comparison.baseline]
+    if not systems or comparison.baseline in comparison.controls:
         return "Controls are no systems, so nothing is said of them in words: what is real is marked in the table."
     return "No system differs from the baseline beyond chance on so many stories."

@@ -56,10 +56,10 @@ def write_report(comparison: Comparison, folder: Path, previews: Previews, *, sh
 
 def _page(comparison: Comparison, previews: Previews, sheets: int) -> str:
     css = (resources.files(__package__) / "report.css").read_text(encoding="utf-8")
-    colours = _colours(comparison.systems)
+    colours = _colours(comparison)
     stories = sorted({story for system in comparison.films.values() for story in system})
     suite = (comparison.suite or {}).get("suite", "films")
-    real = sum(name not in CONTROLS for name in comparison.systems)
+    real = sum(name not in comparison.controls for name in comparison.systems)
     encoder = comparison.instruments["encoder"]
     count = len(comparison.systems) - real
     who = [f"{real} system{'s' * (real != 1)}"] * bool(real) + [f"{count} control{'s' * (count != 1)}"] * bool(count)
@@ -88,9 +88,9 @@ def _page(comparison: Comparison, previews: Previews, sheets: int) -> str:
     )
 
 
-def _colours(systems: Sequence[str]) -> dict[str, str]:
-    named = [name for name in systems if name not in CONTROLS]
-    greys = [name for name in systems if name in CONTROLS]
+def _colours(comparison: Comparison) -> dict[str, str]:
+    named = [name for name in comparison.systems if name not in comparison.controls]
+    greys = [name for name in comparison.systems if name in comparison.controls]
     return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(named)} | {
         name: _GREYS[i % len(_GREYS)] for i, name in enumerate(greys)
     }
@@ -102,7 +102,8 @@ def _swatch(colour: str) -> str:
 
 def _legend(colours: Mapping[str, str]) -> str:
     says = {name: system.says for name, system in SYSTEMS.items()} | dict(CONTROLS)
-    items = (f"<span title='{escape(says.get(n, ''))}'>{_swatch(c)}{escape(n)}</span>" for n, c in colours.items())
+    said = {name: says.get(name.rpartition("/")[2], "") for name in colours}  # of another folder's, too
+    items = (f"<span title='{escape(said[n])}'>{_swatch(c)}{escape(n)}</span>" for n, c in colours.items())
     return f"<div class=legend>{''.join(items)}</div>"
 
 
@@ -135,11 +136,11 @@ def _table(comparison: Comparison, colours: Mapping[str, str]) -> str:
 def _cell(comparison: Comparison, metric: Mapping[str, Any], system: str) -> str:
     key = metric["key"]
     value, difference = comparison.value(key, system), comparison.difference(key, system)
-    classes = ["control"] if system in CONTROLS else []
+    classes = ["control"] if system in comparison.controls else []
     if value is None:
         return f"<td class='{' '.join(classes)}' title='not measured'>·</td>"
-    if metric["better"] == "higher" and system not in CONTROLS:
-        others = [comparison.value(key, name) for name in comparison.systems if name not in CONTROLS]
+    if metric["better"] == "higher" and system not in comparison.controls:
+        others = [comparison.value(key, name) for name in comparison.systems if name not in comparison.controls]
         means = [one.mean for one in others if one is not None]
         if len(means) > 1 and value.mean == max(means):
             classes.append("best")
