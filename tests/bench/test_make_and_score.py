@@ -12,7 +12,7 @@ from procedural_maker import RememberingMaker, SmallSettings, tools_for
 from storymem.bench.encoders import BuiltinVideoEncoder, sample_middle
 from storymem.bench.features import cached_features, embed_film, shot_features
 from storymem.bench.films import find_films, open_film
-from storymem.bench.make import FilmJob, make_controls, make_films, write_suite
+from storymem.bench.make import FilmJob, make_controls, make_films, read_suite, write_suite
 from storymem.bench.score import Instruments, read_scores, score_folder
 from storymem.bench.suites import SuiteOptions, open_suite
 from storymem.bench.systems import SYSTEMS, systems_named
@@ -230,6 +230,28 @@ def test_scripts_from_a_folder_are_a_suite(tmp_path: Path) -> None:
         open_suite("st-bench", SuiteOptions())
     with pytest.raises(SettingsError, match="there are footage, st-bench"):
         open_suite("nothing", SuiteOptions())
+
+
+def test_a_script_that_has_changed_does_not_go_into_the_same_folder(tmp_path: Path) -> None:
+    script, folder = tmp_path / "scripts" / "lamp.yaml", tmp_path / "bench"
+    script.parent.mkdir()
+
+    def write(text: str) -> None:
+        script.write_text(text)
+        write_suite(folder, open_suite("st-bench", SuiteOptions(source=script.parent)))
+
+    write(SCRIPT)
+    write(SCRIPT)
+    with pytest.raises(FilmError, match=r"see scripts in suite\.json"):
+        write(SCRIPT.replace("walks", "swims"))
+    older = read_suite(folder)
+    assert older is not None
+    del older["scripts"]  # as it was written before digests: the script that was kept tells
+    (folder / "suite.json").write_text(json.dumps(older))
+    with pytest.raises(FilmError, match=r"lamp/script\.yaml: the suite has another text for lamp now"):
+        write(SCRIPT.replace("walks", "swims"))
+    write(SCRIPT)
+    assert "scripts" in (read_suite(folder) or {})
 
 
 def test_clips_in_folders_are_footage(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from storymem.bench.films import STORIES, TRUTH
+from storymem.bench.films import STORIES, TRUTH, script_in
 from storymem.bench.suites import BenchStory, Suite
 from storymem.bench.systems import System
 from storymem.errors import FilmError
@@ -43,23 +43,47 @@ def write_suite(folder: Path, suite: Suite) -> list[BenchStory]:
     """Write the suite's scripts and truth into a folder, or see that they are there.
 
     Raises:
-        FilmError: the folder has another suite, or the same with other options.
+        FilmError: the folder has another suite, the same with other options, or other scripts.
         StorageError: the system refused a write.
     """
     stories = list(suite.stories())
-    description = suite.description()
-    path = folder / SUITE
-    if path.is_file() and read_suite(folder) != json.loads(json.dumps(description)):
-        raise FilmError(f"{folder}: was begun with another suite or other options (see {SUITE}): use another folder.")
+    description = json.loads(json.dumps(suite.description()))
+    _check_suite(folder, description)
+    for story in stories:
+        _check_script(folder, story)
     for story in stories:
         target = folder / STORIES / story.name
-        for name, text in ((f"script{story.suffix}", story.script), (TRUTH, story.truth_text())):
-            if text is not None and not (target / name).is_file():
+        script = script_in(target) or target / f"script{story.suffix}"
+        for path, text in ((script, story.script), (target / TRUTH, story.truth_text())):
+            if text is not None and not path.is_file():
                 make_folder(target)
-                replace_file(target / name, text.encode())
+                replace_file(path, text.encode())
     make_folder(folder)
-    replace_file(path, json.dumps(description, indent=1).encode())
+    replace_file(folder / SUITE, json.dumps(description, indent=1).encode())
     return stories
+
+
+def _check_suite(folder: Path, description: Mapping[str, Any]) -> None:
+    """See that a folder was begun with this suite; what it says nothing of is newer than the folder."""
+    kept = read_suite(folder) or {}
+    differing = [key for key in kept if kept[key] != description.get(key)]
+    if differing:
+        raise FilmError(
+            f"{folder}: was begun with another suite or other options (see {', '.join(differing)} in {SUITE}): use "
+            "another folder, or give what was given then."
+        )
+
+
+def _check_script(folder: Path, story: BenchStory) -> None:
+    """See that the script in the folder, by which films were made and are scored, still is the suite's."""
+    kept = script_in(folder / STORIES / story.name)
+    if kept is None or story.script is None:
+        return
+    if kept.read_bytes() != story.script.encode():
+        raise FilmError(
+            f"{kept}: the suite has another text for {story.name} now, and systems would be filmed from different "
+            "ones: undo the change, or use another folder."
+        )
 
 
 def read_suite(folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,7 +138,8 @@ class ScriptSuite:
 
     def description(self) -> dict[str, Any]:
         """See `Suite.description`."""
-        return {"suite": self.name, "stories": [story.name for story in self._stories]}
+        digests = {one.name: hashlib.sha256((one.script or "").encode()).hexdigest() for one in self._stories}
+        return {"suite": self.name, "stories": list(digests), "scripts": digests}
 
     def stories(self) -> Sequence[BenchStory]:
         """See `Suite.stories`."""
