@@ -254,6 +254,27 @@ def test_a_script_that_has_changed_does_not_go_into_the_same_folder(tmp_path: Pa
     assert "scripts" in (read_suite(folder) or {})
 
 
+def test_stories_of_one_name_are_refused(tmp_path: Path) -> None:
+    for first, second in (("a b.yaml", "a-b.yaml"), ("lamp.yaml", "lamp.yml")):
+        source = tmp_path / first
+        source.mkdir()
+        for name in (first, second):
+            (source / name).write_text(SCRIPT)
+        with pytest.raises(SettingsError, match=rf"{first} and .*{second}: both would be the story"):
+            open_suite("st-bench", SuiteOptions(source=source))
+        assert len(open_suite("st-bench", SuiteOptions(source=source, stories=1)).stories()) == 1
+    clips = simple_folder(tmp_path / "clips")
+    clips.with_name("a-story").mkdir()
+    with pytest.raises(SettingsError, match=r"a story and .*a-story: both would be the story a-story"):
+        open_suite("footage", SuiteOptions(source=clips.parent))
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for ending in ("mp4", "mkv"):
+        (videos / f"bunny.{ending}").touch()
+    with pytest.raises(SettingsError, match=r"bunny\.mkv and .*bunny\.mp4: both would be the story bunny"):
+        open_suite("footage", SuiteOptions(source=videos))
+
+
 def test_clips_in_folders_are_footage(tmp_path: Path) -> None:
     (simple_folder(tmp_path) / "film.mp4").unlink()
     suite = open_suite("footage", SuiteOptions(source=tmp_path / "other system", width=32, height=16, num_frames=4))

@@ -110,7 +110,7 @@ class ScriptSuite:
         options: `source` is the folder.
 
     Raises:
-        SettingsError: there is no folder, or no script in it.
+        SettingsError: there is no folder, no script in it, or two scripts whose stories would have one name.
         ScriptError: a script has mistakes.
     """
 
@@ -129,12 +129,12 @@ class ScriptSuite:
         if not paths:
             raise SettingsError(f"{options.source}: has no scripts (.json, .yaml) in it: give another --source.")
         self._stories = []
-        for path in paths:
+        for name, path in _named(paths).items():
             if load_story(path).references:
                 raise SettingsError(
                     f"{path}: has reference images, which a bench does not carry with it: leave them out of the script."
                 )
-            self._stories.append(BenchStory(_safe(path.stem), path.read_text(encoding="utf-8"), path.suffix))
+            self._stories.append(BenchStory(name, path.read_text(encoding="utf-8"), path.suffix))
 
     def description(self) -> dict[str, Any]:
         """See `Suite.description`."""
@@ -163,7 +163,7 @@ class FootageSuite:
             films. `stories` limits their number.
 
     Raises:
-        SettingsError: there is no source.
+        SettingsError: there is no source, or two films would have one name.
         MediaError: there are no videos, or one cannot be read.
         MissingExtraError: PySceneDetect is not installed, and there are videos to be cut.
     """
@@ -185,16 +185,16 @@ class FootageSuite:
 
         clips = sorted(path for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
         if clips:
-            for folder in clips:
-                self._films.append((_safe(folder.name), [(path, 0, None) for path in find_videos([folder])]))
+            for name, folder in _named(clips).items():
+                self._films.append((name, [(path, 0, None) for path in find_videos([folder])]))
             return
-        for video in find_videos([source]):
+        for name, video in _named(find_videos([source])).items():
             shots = [(video, first, end) for first, end in detect_shots(video) if end - first >= _SHORTEST]
             size = self._options.shots
             parts = [shots[i : i + size] for i in range(0, len(shots), size)]
             for number, part in enumerate(parts, 1):
                 if len(part) >= min(3, size):  # a rest of one or two shots is no film
-                    self._films.append((f"{_safe(video.stem)}-{number:02d}", list(part)))
+                    self._films.append((f"{name}-{number:02d}", list(part)))
 
     def description(self) -> dict[str, Any]:
         """See `Suite.description`."""
@@ -236,6 +236,21 @@ class FootageSuite:
 
 _MARGIN = 2  # frames left out at both ends of a found shot: a cut is not always where it was found
 _SHORTEST = 12
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """Scripts, videos or folders by the names of their stories.
+
+    Raises:
+        SettingsError: two would have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = _safe(path.name if path.is_dir() else path.stem)
+        if name in found:
+            raise SettingsError(f"{found[name]} and {path}: both would be the story {name}: give one another name.")
+        found[name] = path
+    return found
 
 
 def _safe(name: str) -> str:
