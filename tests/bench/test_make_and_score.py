@@ -11,7 +11,7 @@ from procedural_maker import RememberingMaker, SmallSettings, tools_for
 
 from storymem.bench.encoders import BuiltinVideoEncoder, sample_middle
 from storymem.bench.features import cached_features, embed_film, shot_features
-from storymem.bench.films import find_films, open_film
+from storymem.bench.films import find_films, open_film, script_in
 from storymem.bench.make import FilmJob, make_controls, make_films, read_suite, write_suite
 from storymem.bench.score import Instruments, read_scores, score_folder
 from storymem.bench.suites import SuiteOptions, open_suite
@@ -273,6 +273,12 @@ def test_stories_of_one_name_are_refused(tmp_path: Path) -> None:
         (videos / f"bunny.{ending}").touch()
     with pytest.raises(SettingsError, match=r"bunny\.mkv and .*bunny\.mp4: both would be the story bunny"):
         open_suite("footage", SuiteOptions(source=videos))
+
+
+def test_endings_of_scripts_may_be_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "LAMP.YAML").write_text(SCRIPT)
+    write_suite(tmp_path / "bench", open_suite("st-bench", SuiteOptions(source=tmp_path)))
+    assert script_in(tmp_path / "bench" / "stories" / "LAMP") is not None
 
 
 def test_clips_in_folders_are_footage(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class BenchStory:
     Attributes:
         name: file-name safe, unique in the suite.
         script: the text of its script; None for real footage, of which no script is known.
-        suffix: ``.yaml`` or ``.json``.
+        suffix: ``.yaml`` or ``.json``, in small letters.
         truth: what is in every shot (see `AttributeReader`), if it is known.
     """
 
@@ -124,8 +124,8 @@ class ScriptSuite:
                 "the suite st-bench needs --source: a folder of scripts, such as the 30 JSON files of ST-Bench that "
                 "the method's authors publish."
             )
-        paths = sorted(path for path in options.source.iterdir() if path.suffix in (".json", ".json5", ".yaml", ".yml"))
-        paths = paths[: options.stories]
+        endings = (".json", ".json5", ".yaml", ".yml")
+        paths = sorted(path for path in options.source.iterdir() if path.suffix.lower() in endings)[: options.stories]
         if not paths:
             raise SettingsError(f"{options.source}: has no scripts (.json, .yaml) in it: give another --source.")
         self._stories = []
@@ -134,7 +134,7 @@ class ScriptSuite:
                 raise SettingsError(
                     f"{path}: has reference images, which a bench does not carry with it: leave them out of the script."
                 )
-            self._stories.append(BenchStory(name, path.read_text(encoding="utf-8"), path.suffix))
+            self._stories.append(BenchStory(name, path.read_text(encoding="utf-8"), path.suffix.lower()))
 
     def description(self) -> dict[str, Any]:
         """See `Suite.description`."""
