@@ -254,6 +254,26 @@ def test_a_script_that_has_changed_does_not_go_into_the_same_folder(tmp_path: Pa
     assert "scripts" in (read_suite(folder) or {})
 
 
+def test_systems_are_made_with_the_same_but_for_what_they_change(tmp_path: Path) -> None:
+    suite = StorylandSuite(OPTIONS)
+
+    def write(model: str, steps: int, **more: object) -> None:
+        write_suite(tmp_path, suite, {"about": {}, "model": model, "settings": {"sampling": {"steps": steps}, **more}})
+
+    write_suite(tmp_path, suite)  # controls, without a model
+    write("one", 2)
+    write("one", 3)  # nothing is made yet
+    (tmp_path / "memory" / "story").mkdir(parents=True)
+    (tmp_path / "memory" / "story" / "film.json").touch()
+    with pytest.raises(FilmError, match=r"made with another steps \(see made_with in suite\.json\)"):
+        write("one", 2)
+    with pytest.raises(FilmError, match="made with another model, steps"):
+        write("other", 2)
+    write_suite(tmp_path, suite)
+    write("one", 3, new="a setting that came later")
+    assert (read_suite(tmp_path) or {})["made_with"]["model"] == "one"
+
+
 def test_stories_of_one_name_are_refused(tmp_path: Path) -> None:
     for first, second in (("a b.yaml", "a-b.yaml"), ("lamp.yaml", "lamp.yml")):
         source = tmp_path / first

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from storymem.bench.make import FilmJob
 from storymem.cli.app import app
 from storymem.errors import StoryMemError
 
@@ -58,6 +60,27 @@ def test_the_tiny_model_makes_films_of_two_systems_in_two_processes(tmp_path: Pa
     assert "memory/story-0000" in scores
     films = json.loads((tmp_path / "scores.json").read_text())["systems"]
     assert set(films) == {"no-memory", "memory"}
+
+
+def test_a_system_is_not_added_with_another_model_or_other_sampling(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(jobs: Sequence[FilmJob], *, processes: int) -> Iterator[tuple[FilmJob, float]]:
+        for job in jobs:
+            place = job.folder / job.system.name / job.story.name
+            place.mkdir(parents=True)
+            (place / "film.json").touch()
+            yield job, 0.0
+
+    monkeypatch.setattr("storymem.bench.make.make_films", begin)
+    size = ("run", "storyland", "-o", tmp_path, "--stories", 1, "--shots", 2, "--size", "48x32", "--frames", 5)
+    bench(*size, "--systems", "no-memory", "--steps", 30)
+    with pytest.raises(StoryMemError, match="made with another num_inference_steps"):
+        bench(*size, "--systems", "memory", "--steps", 2)
+    with pytest.raises(StoryMemError, match="made with another model"):
+        bench(*size, "--systems", "memory", "--steps", 30, "--model", checkpoint)
+    bench(*size, "--systems", "memory", "--steps", 30)
+    assert json.loads((tmp_path / "suite.json").read_text())["made_with"]["about"] == {"model": "storyland"}
 
 
 def test_footage_has_nothing_to_film(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FilmJob", "make_controls", "make_films", "read_suite", "write_suite"]
 
 SUITE = "suite.json"
+_MADE_WITH = "made_with"
 _PRODUCTS: tuple[Product, ...] = ("film",)  # to watch; scores are taken from the lossless masters
 
 SettingsFor = Callable[["Story"], "FilmSettings"]
@@ -39,16 +40,28 @@ ToolsFor = Callable[["MemoryConfig"], "Tools"]
 """What makes films. With several processes it is pickled: an object of a module-level class, or a function."""
 
 
-def write_suite(folder: Path, suite: Suite) -> list[BenchStory]:
+def write_suite(folder: Path, suite: Suite, made_with: Mapping[str, Any] | None = None) -> list[BenchStory]:
     """Write the suite's scripts and truth into a folder, or see that they are there.
 
+    Args:
+        folder: of the bench.
+        suite: of the folder.
+        made_with: all that systems have in common, as JSON values: ``model``, its identity, ``settings``, those that
+            systems change, and ``about``, words for people. None: there are only controls.
+
     Raises:
-        FilmError: the folder has another suite, the same with other options, or other scripts.
+        FilmError: the folder has another suite, the same with other options, other scripts, or films that were made
+            with something else.
         StorageError: the system refused a write.
     """
     stories = list(suite.stories())
     description = json.loads(json.dumps(suite.description()))
-    _check_suite(folder, description)
+    common = json.loads(json.dumps(made_with))
+    kept = read_suite(folder) or {}
+    known = kept.pop(_MADE_WITH, None)
+    _check_suite(folder, kept, description)
+    if known is not None and common is not None and any(folder.glob("*/*/film.json")):
+        _check_made_with(folder, known, common)
     for story in stories:
         _check_script(folder, story)
     for story in stories:
@@ -59,19 +72,37 @@ def write_suite(folder: Path, suite: Suite) -> list[BenchStory]:
                 make_folder(target)
                 replace_file(path, text.encode())
     make_folder(folder)
-    replace_file(folder / SUITE, json.dumps(description, indent=1).encode())
+    common = known if common is None else common
+    written = description if common is None else {**description, _MADE_WITH: common}
+    replace_file(folder / SUITE, json.dumps(written, indent=1).encode())
     return stories
 
 
-def _check_suite(folder: Path, description: Mapping[str, Any]) -> None:
+def _check_suite(folder: Path, kept: Mapping[str, Any], description: Mapping[str, Any]) -> None:
     """See that a folder was begun with this suite; what it says nothing of is newer than the folder."""
-    kept = read_suite(folder) or {}
     differing = [key for key in kept if kept[key] != description.get(key)]
     if differing:
         raise FilmError(
             f"{folder}: was begun with another suite or other options (see {', '.join(differing)} in {SUITE}): use "
             "another folder, or give what was given then."
         )
+
+
+def _check_made_with(folder: Path, known: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+    """See that films are made with what those in the folder were made with."""
+    differing = _differing("", {key: value for key, value in known.items() if key != "about"}, common)
+    if differing:
+        raise FilmError(
+            f"{folder}: its films were made with another {', '.join(differing)} (see {_MADE_WITH} in {SUITE}), and "
+            "systems would differ in more than they say: give what was given then, or use another folder."
+        )
+
+
+def _differing(name: str, one: Any, other: Any) -> list[str]:
+    """The names of what differs; what only one of them has, another version wrote."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [found for key in one if key in other for found in _differing(key, one[key], other[key])]
+    return [] if one == other else [name]
 
 
 def _check_script(folder: Path, story: BenchStory) -> None:

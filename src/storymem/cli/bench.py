@@ -157,10 +157,14 @@ def run(
     width, height = parse_size(size)
     sampling = {"width": width, "height": height, "num_frames": frames, "fps": fps,
                 "num_inference_steps": steps, "guidance_scale": guidance}  # fmt: skip
+    runtime = runtime_of(device, dtype, offload, None, False)
     made_with: ModelSettings | None = None
+    common: dict[str, Any] | None = None
     if wanted:
         made_with = ModelSettings(resolve_model(request), sampling, seed)
-        shape = made_with(Story("", "", ())).sampling
+        settings = made_with(Story("", "", ()))
+        common = _in_common(_maker(request, runtime), settings)
+        shape = settings.sampling
         width, height, frames, fps = shape.width, shape.height, shape.num_frames, shape.fps
     chosen = open_suite(
         suite,
@@ -169,19 +173,26 @@ def run(
             fps=fps or 16,
         ),
     )  # fmt: skip
-    scripts = write_suite(output, chosen)
+    scripts = write_suite(output, chosen, common)
     if wanted and any(story.script is None for story in scripts):
         raise SettingsError(f"the suite {suite} has no scripts to film: name only controls, such as --systems real.")
     for control, name in make_controls(output, chosen, controls, fps=fps or 16):
         typer.echo(f"{control}/{name}: written")
     if made_with is not None:
-        runtime = runtime_of(device, dtype, offload, None, False)
         threads = max(1, (os.cpu_count() or 1) // processes) if processes > 1 else None
         tools = ModelTools(request, runtime, threads)
         jobs = [FilmJob(output, story, system, made_with, tools) for story in scripts for system in wanted]
         for number, (job, seconds) in enumerate(make_films(jobs, processes=processes), 1):
             typer.echo(f"{number}/{len(jobs)}  {job.system.name}/{job.story.name}: {seconds:.0f} s")
     typer.echo(f"Now: storymem bench score {output}")
+
+
+def _in_common(maker: PipelineShotMaker, settings: FilmSettings) -> dict[str, Any]:
+    """What all systems of a folder are made with, see `storymem.bench.make.write_suite`."""
+    from dataclasses import asdict
+
+    about = {key: value for key, value in maker.description.items() if key != "request"}  # where models lie is no part
+    return {"about": about, "model": maker.identity, "settings": asdict(settings)}
 
 
 @app.command()
