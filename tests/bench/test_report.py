@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -142,6 +143,22 @@ def test_controls_of_every_folder_are_controls(scored: Path, tmp_path: Path) -> 
     assert not findings(both)
     _, page = write_report(both, tmp_path / "report", {})
     assert "2 systems and 4 controls" in page.read_text(encoding="utf-8")
+
+
+def test_a_clip_that_came_after_scoring_is_told(scored: Path, tmp_path: Path) -> None:
+    folder = relabelled(scored, tmp_path / "films", {"memory": "mine"})
+    for story in (scored / "memory").iterdir():
+        shutil.copytree(story, folder / "mine" / story.name)
+    assert load_previews([folder], 1)
+    story = folder / "mine" / "story-0000"
+    shutil.copy(story / "01.mkv", story / "04.mkv")
+    with pytest.raises(FilmError, match="has 4 shots, and had 3 when it was scored: run `storymem bench score"):
+        load_previews([folder], 1)
+
+
+def test_without_contact_sheets_scores_are_enough(scored: Path, tmp_path: Path) -> None:
+    folder = relabelled(scored, tmp_path / "films", {"memory": "mine", "no-memory": "theirs"})
+    assert not load_previews([folder], 0)
 
 
 def test_numbers_of_other_instruments_are_not_compared(scored: Path, tmp_path: Path) -> None:
