@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -210,8 +211,22 @@ def test_folders_without_films_are_refused(tmp_path: Path) -> None:
 def test_two_clips_of_one_number_are_refused(tmp_path: Path) -> None:
     place = simple_folder(tmp_path)
     (place / "02-again.mp4").write_bytes((place / "2_clip.mp4").read_bytes())
+    ((system, story, found),) = find_films(tmp_path)
     with pytest.raises(MediaError, match="same number"):
-        find_films(tmp_path)
+        open_film(tmp_path, system, story, found)
+
+
+def test_one_bad_film_does_not_keep_the_others_from_being_scored(tmp_path: Path) -> None:
+    place = simple_folder(tmp_path)
+    for name in ("bad script", "same number"):
+        shutil.copytree(place, place.with_name(name))
+    (place.with_name("bad script") / "script.yaml").write_text("title: A\nscenes: 3\n")
+    shutil.copy(place / "2_clip.mp4", place.with_name("same number") / "02-again.mp4")
+    scores = score_folder(tmp_path, Instruments(BuiltinVideoEncoder()))
+    assert set(scores["systems"]["other system"]) == {"a story"}
+    reasons = {one["story"]: one["reason"] for one in scores["left_out"]}
+    assert "script.yaml:2: scenes" in reasons["bad script"]
+    assert "have the same number" in reasons["same number"]
 
 
 def test_names_of_systems_are_checked() -> None:

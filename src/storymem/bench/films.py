@@ -78,7 +78,7 @@ def find_films(folder: Path) -> list[tuple[str, str, Path]]:
         for system in _folders(folder)
         if system.name not in _RESERVED
         for story in _folders(system)
-        if (story / "film.json").is_file() or _clips(story)
+        if (story / "film.json").is_file() or _numbered(story)
     ]
     if not found:
         raise FilmError(
@@ -99,6 +99,7 @@ def open_film(folder: Path, system: str, story: str, place: Path) -> BenchFilm:
 
     Raises:
         FilmError: shots are not made yet, or script, truth and clips do not have the same number of shots.
+        MediaError: two clips have the same number.
         ScriptError: the script has mistakes.
     """
     script = script_in(folder / STORIES / story) or script_in(place)
@@ -122,14 +123,19 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _clips(folder: Path) -> list[Path]:
+def _numbered(folder: Path) -> list[tuple[tuple[int, ...], Path]]:
     """Videos whose names begin with a number, by number: 1, 2, 10; 01-01, 01-02, 02-01."""
     numbered = []
     for path in folder.iterdir():
         number = _NUMBERED.match(path.name)
         if number and path.suffix.lower() in _VIDEOS and path.is_file():
             numbered.append((tuple(int(part) for part in re.findall(r"\d+", number.group())), path))
-    numbered.sort()
+    return sorted(numbered)
+
+
+def _clips(folder: Path) -> list[Path]:
+    """One clip per shot, in order."""
+    numbered = _numbered(folder)
     for (one, first), (other, second) in pairwise(numbered):
         if one == other:
             raise MediaError(f"{folder}: {first.name} and {second.name} have the same number: one clip per shot.")

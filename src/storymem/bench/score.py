@@ -20,7 +20,7 @@ from storymem.bench.films import CACHE, BenchFilm, ShotFile, find_films, open_fi
 from storymem.bench.numbers import METRICS, film_numbers, shot_numbers, shot_worth, similarity_matrix
 from storymem.bench.readers import AttributeReader, cached_reading
 from storymem.bench.worth import WORTH
-from storymem.errors import FilmError, MediaError, SettingsError
+from storymem.errors import FilmError, InputError, MediaError, SettingsError
 from storymem.film.storage import replace_file
 
 __all__ = ["SCORES", "Instruments", "film_features", "read_scores", "score_folder"]
@@ -104,7 +104,7 @@ def score_folder(
     for system, story, place in find_films(folder):
         try:
             films.append(open_film(folder, system, story, place))
-        except (FilmError, MediaError) as error:
+        except InputError as error:
             left_out.append({"system": system, "story": story, "reason": str(error)})
             if on_film is not None:
                 on_film(system, story, None)
