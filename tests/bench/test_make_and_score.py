@@ -199,6 +199,36 @@ def test_a_film_that_cannot_be_scored_is_left_out_with_the_reason(tmp_path: Path
     assert "has 2 shots and its script 3" in scores["left_out"][0]["reason"]
 
 
+IDA = {"name": "Ida", "attributes": {"hat": "cap"}, "visible": ["hat"], "told": []}
+
+
+@pytest.mark.parametrize(
+    ("shots", "message"),
+    [
+        ([], "has 3 shots and its truth 0"),
+        ([{"characters": [IDA], "setting": {}}] * 2, "has 3 shots and its truth 2"),
+        ([{"characters": [IDA | {"visible": ["coat"]}], "setting": {}}] * 3, "shot 1: visible of Ida has 'coat'"),
+        ([{"characters": [IDA | {"told": ["coat"]}], "setting": {}}] * 3, "told of Ida has 'coat', which is none"),
+        ([{"characters": [IDA | {"told": "hat"}], "setting": {}}] * 3, "told of Ida is 'hat' and must be a list"),
+        ([{"characters": [IDA | {"visible": [["hat"]]}], "setting": {}}] * 3, "is no ground truth"),
+        ([{"characters": [IDA | {"attributes": ["hat"]}], "setting": {}}] * 3, "its attributes are no mapping"),
+        ([{"characters": [IDA | {"name": ["Ida"]}], "setting": {}}] * 3, "is no name"),
+        ([{"characters": ["Ida"], "setting": {}}] * 3, "is no ground truth"),
+        ([{"characters": [IDA], "setting": []}] * 3, "is no ground truth"),
+        (3, "is no ground truth"),
+    ],
+)
+def test_truth_is_checked(tmp_path: Path, shots: object, message: str) -> None:
+    place = simple_folder(tmp_path)
+    truth = tmp_path / "stories" / "a story" / "truth.json"
+    truth.parent.mkdir(parents=True)
+    truth.write_text(json.dumps({"shots": [{"characters": [IDA], "setting": {"place": "forest"}}] * 3}))
+    assert open_film(tmp_path, "other system", "a story", place).facts.shown == (("Ida",),) * 3
+    truth.write_text(json.dumps({"shots": shots}))
+    with pytest.raises(FilmError, match=message):
+        open_film(tmp_path, "other system", "a story", place)
+
+
 def test_folders_without_films_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FilmError, match="there are no films in it"):
         find_films(tmp_path)

@@ -108,7 +108,7 @@ def open_film(folder: Path, system: str, story: str, place: Path) -> BenchFilm:
     else:
         shots, own = tuple(ShotFile(path) for path in _clips(place)), None
     facts = _facts(own if script is None else load_story(script), len(shots), _truth(folder / STORIES / story / TRUTH))
-    for what, count in (("script", len(facts.scenes)), ("truth", len(facts.truth or shots))):
+    for what, count in (("script", len(facts.scenes)), ("truth", len(shots if facts.truth is None else facts.truth))):
         if count != len(shots):
             raise FilmError(f"{place}: has {len(shots)} shots and its {what} {count}: make or remove what differs.")
     return BenchFilm(system, story, shots, facts)
@@ -155,13 +155,28 @@ def _truth(path: Path) -> list[dict[str, Any]] | None:
         return None
     try:
         shots = json.loads(path.read_text(encoding="utf-8"))["shots"]
-        for shot in shots:
+        for number, shot in enumerate(shots, 1):
             for character in shot["characters"]:
-                _ = character["name"], character["attributes"], character["visible"], character["told"]
-            _ = shot["setting"]
+                if mistake := _mistake(character):
+                    raise FilmError(f"{path}: shot {number}: {mistake}: see docs/bench.md for its form.")
+            if not isinstance(shot["setting"], dict):
+                raise TypeError("the setting is no mapping")
         return list(shots)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FilmError(f"{path}: is no ground truth ({error!r}): see docs/bench.md for its form.") from error
+
+
+def _mistake(character: dict[str, Any]) -> str | None:
+    """What is wrong with a character of the truth, if anything is."""
+    name, attributes = character["name"], character["attributes"]
+    if not isinstance(name, str) or not isinstance(attributes, dict):
+        return f"{name!r} is no name, or its attributes are no mapping"
+    for key in ("visible", "told"):
+        if not isinstance(character[key], list):
+            return f"{key} of {name} is {character[key]!r} and must be a list"
+        if unknown := [one for one in character[key] if one not in attributes]:
+            return f"{key} of {name} has {unknown[0]!r}, which is none of its attributes"
+    return None
 
 
 def _facts(story: Story | None, count: int, truth: list[dict[str, Any]] | None) -> FilmFacts:
