@@ -83,6 +83,15 @@ def test_a_system_is_not_added_with_another_model_or_other_sampling(
     assert json.loads((tmp_path / "suite.json").read_text())["made_with"]["about"] == {"model": "storyland"}
 
 
+def test_films_left_out_end_with_an_error_after_the_others_are_scored(tmp_path: Path) -> None:
+    bench("run", "storyland", "-o", tmp_path, "--systems", "real", "--stories", 2, "--shots", 2, "--size", "48x32")
+    (tmp_path / "real" / "story-0001" / "02.mkv").unlink()
+    with pytest.raises(StoryMemError, match="1 of 2 films could not be scored and were left out") as error:
+        bench("score", tmp_path, "--reader", "none")
+    assert error.value.exit_code == 2
+    assert set(json.loads((tmp_path / "scores.json").read_text())["systems"]["real"]) == {"story-0000"}
+
+
 def test_footage_has_nothing_to_film(tmp_path: Path) -> None:
     from storymem.media import write_video
 

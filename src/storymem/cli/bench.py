@@ -22,7 +22,7 @@ from storymem.cli.options import (
     parse_size,
     runtime_of,
 )
-from storymem.errors import SettingsError
+from storymem.errors import FilmError, SettingsError
 
 if TYPE_CHECKING:
     from storymem.bench.comparison import Comparison
@@ -230,6 +230,12 @@ def score(
     for one in result["left_out"]:
         typer.echo(f"left out: {one['reason']}", err=True)
     typer.echo(f"{folder / SCORES} is written. Now: storymem bench compare {folder}")
+    if left_out := len(result["left_out"]):  # last, after all that can be done without them
+        films = left_out + sum(map(len, result["systems"].values()))
+        raise FilmError(
+            f"{left_out} of {films} films could not be scored and were left out (named above): finish or mend them, "
+            "then run the same command again."
+        )
 
 
 def _headline(numbers: Mapping[str, float | None]) -> str:
