@@ -124,8 +124,8 @@ def test_reasons(five: Studio) -> None:
     five.settings = replace(five.settings, negative_prompt="blur", continue_with="mm2v", seed=8)
     five.sample(num_frames=9, fps=8)
     five.play("another")
-    with five.begin(adopt_settings=True):
-        pass
+    with five.begin(adopt_settings=True) as film:
+        film.save(film.manifest)
     plan = five.plan()
     assert plan[0].reason == ("negative prompt changed; seed changed; model changed; settings changed: fps, num_frames")
     assert [planned.status for planned in plan] == ["stale"] * 5
@@ -153,8 +153,8 @@ def test_keyframes_chosen_in_another_way(five: Studio) -> None:
 def test_a_stale_shot_of_another_size_cannot_be_continued(five: Studio) -> None:
     five.generate()
     five.sample(width=48)
-    with five.begin(adopt_settings=True):
-        pass
+    with five.begin(adopt_settings=True) as film:
+        film.save(film.manifest)
     planned = five.plan()[1]
     assert (planned.status, planned.reason) == ("stale", "continues shot a, whose take has another size than the film")
     assert [event.shot_id for event in of(five.generate(), ShotStale)] == list("abcde")

@@ -61,7 +61,7 @@ def test_a_request_gives_the_same_frames_whenever_it_is_made(checkpoint: Path) -
     frames = maker.make(request(memory=2), lambda done, total: steps.append((done, total)))
     assert frames.shape == (5, 3, 32, 48)
     assert frames.dtype == np.float32
-    assert steps == [(1, 2), (2, 2)]
+    assert steps == [(0, 2), (1, 2), (2, 2)]  # loaded, and two steps
     make(maker, request(seed=9, known=1))  # whatever was made in between
     assert np.array_equal(make(maker, request(memory=2)), frames)
     assert np.array_equal(make(maker_of(checkpoint), request(memory=2)), frames)
