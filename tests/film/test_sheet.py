@@ -9,6 +9,7 @@ from edits import make_edit
 
 from storymem.errors import FilmDamagedError
 from storymem.film.edit import EditShot, MemoryPicture
+from storymem.film.letters import load_font
 from storymem.film.sheet import SHOTS_PER_PAGE, _wrap, contact_sheet
 from storymem.media import read_image, to_uint8
 
@@ -112,9 +113,7 @@ def test_no_text_breaks_the_sheet(tmp_path: Path, text: str):
 
 
 def test_lines_break_at_spaces_and_are_elided():
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(20)
+    font = load_font(20)
     words = "the quick brown fox jumps over the lazy dog " * 5
     lines = _wrap(words, font, 300, 3)
     assert len(lines) == 3

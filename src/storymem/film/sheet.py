@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from storymem.film.edit import Edit, EditShot, MemoryPicture, Progress, check_masters, elide, reading_master
+from storymem.film.letters import drawable, load_font
 from storymem.media import Uint8Array, read_frames, resize_frame, to_uint8, write_png
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def contact_sheet(edit: Edit, path: Path, *, on_progress: Progress | None = None
     """Draw every shot's prompt, some of its frames, and the memory that it saw.
 
     The frames are spread evenly over the part of the shot that is in the film. A film of more than `SHOTS_PER_PAGE`
-    shots gets further pages beside `path`: ``<name>_2.png`` and so on. The letters are Pillow's built-in ones, which
-    cover Latin, not every script: others show as boxes.
+    shots gets further pages beside `path`: ``<name>_2.png`` and so on. Latin, Greek and Cyrillic letters are drawn;
+    what stands for others, see `storymem.film.letters.drawable`.
 
     Args:
         edit: the film.
@@ -86,18 +86,14 @@ class _Fonts:
 
     @classmethod
     def load(cls) -> _Fonts:
-        from PIL import ImageFont
-
-        font = partial(_scalable, ImageFont.load_default)
-        return cls(title=font(60), scene=font(30), name=font(34), body=font(24), small=font(21), tiny=font(16))
-
-
-def _scalable(load: object, size: int) -> FreeTypeFont:
-    from PIL.ImageFont import FreeTypeFont
-
-    font = load(size)  # type: ignore[operator]
-    assert isinstance(font, FreeTypeFont)  # Pillow without FreeType has no letters of this size
-    return font
+        return cls(
+            title=load_font(56, "SemiBold"),
+            scene=load_font(28, "SemiBold"),
+            name=load_font(31, "SemiBold"),
+            body=load_font(23),
+            small=load_font(20),
+            tiny=load_font(15),
+        )
 
 
 class _Page:
@@ -252,7 +248,7 @@ def _memory_thumbnail(picture: MemoryPicture, width: int, height: int) -> Uint8A
 
 def _wrap(text: str, font: FreeTypeFont, width: int, lines: int) -> list[str]:
     """Break at spaces, or anywhere in a word that is longer than a line (as text without spaces is); elide the rest."""
-    rest = elide("".join(letter if letter.isprintable() else " " for letter in text), 1000)
+    rest = elide(drawable(text), 1000)
     out: list[str] = []
     while rest and len(out) < lines:
         if font.getlength(rest) <= width:
