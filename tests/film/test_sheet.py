@@ -10,7 +10,7 @@ from edits import make_edit
 from storymem.errors import FilmDamagedError
 from storymem.film.edit import EditShot, MemoryPicture
 from storymem.film.letters import load_font
-from storymem.film.sheet import SHOTS_PER_PAGE, _wrap, contact_sheet
+from storymem.film.sheet import SHOTS_PER_PAGE, _facts, _wrap, contact_sheet
 from storymem.media import read_image, to_uint8
 
 
@@ -125,6 +125,13 @@ def test_lines_break_at_spaces_and_are_elided():
     long = _wrap("x" * 500, font, 300, 2)
     assert len(long) == 2
     assert all(font.getlength(line) <= 300 for line in long)
+
+
+def test_the_head_says_each_fact_once(tmp_path: Path):
+    edit = replace(make_edit(tmp_path, [(9, 0)]), settings={"model": "tiny", "fps": 16, "loras": [], "steps": 4})
+    assert _facts(edit) == ["1 shot", "0.6 s", "16 fps", "model tiny", "steps 4"]
+    long = replace(edit, shots=tuple(replace(edit.shots[0], id=f"s{n}", num_frames=960) for n in range(2)))
+    assert _facts(long)[:3] == ["2 shots", "2:00 min", "16 fps"]
 
 
 def test_same_film_same_sheet(tmp_path: Path):

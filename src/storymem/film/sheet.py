@@ -113,12 +113,8 @@ class _Page:
 
     def _header(self, page: str) -> None:
         edit, fonts = self._edit, self._fonts
-        seconds = edit.num_frames / edit.fps
-        count = f"{len(edit.shots)} shot{'s' * (len(edit.shots) != 1)}"
         self._line((_MARGIN, 62), edit.title, fonts.title, _BRIGHT, _WIDTH - 2 * _MARGIN - 200)
-        facts = [count, f"{int(seconds // 60)}:{seconds % 60:04.1f} min", f"{float(edit.fps):g} fps"]
-        facts += [f"{name} {value}" for name, value in edit.settings.items() if isinstance(value, str | int | float)]
-        self._line((_MARGIN, 146), "   ·   ".join(facts), fonts.body, _FAINT, _WIDTH - 2 * _MARGIN)
+        self._line((_MARGIN, 146), "   ·   ".join(_facts(edit)), fonts.body, _FAINT, _WIDTH - 2 * _MARGIN)
         self._draw.text((_WIDTH - _MARGIN, 84), page, font=fonts.body, fill=_FAINT, anchor="ra")
 
     def shot(self, index: int, size: tuple[int, int], thumbnails: dict[str, Uint8Array]) -> None:
@@ -223,6 +219,17 @@ class _Page:
     def _line(self, place: tuple[int, int], text: str, font: FreeTypeFont, colour: str, width: int) -> None:
         for line in _wrap(text, font, width, 1):
             self._draw.text(place, line, font=font, fill=colour)
+
+
+def _facts(edit: Edit) -> list[str]:
+    """What the line below the title says of the film."""
+    seconds = edit.num_frames / edit.fps
+    whole = round(seconds)
+    length = f"{seconds:.1f} s" if whole < 60 else f"{whole // 60}:{whole % 60:02d} min"
+    count = f"{len(edit.shots)} shot{'s' * (len(edit.shots) != 1)}"
+    settings = {name: value for name, value in edit.settings.items() if name != "fps"}  # it is the edit's own
+    said = [f"{name} {value}" for name, value in settings.items() if isinstance(value, str | int | float)]
+    return [count, length, f"{float(edit.fps):g} fps", *said]
 
 
 def _fit(aspect: float, width: int, height: int) -> tuple[int, int]:
