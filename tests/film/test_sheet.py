@@ -134,6 +134,19 @@ def test_the_head_says_each_fact_once(tmp_path: Path):
     assert _facts(long)[:3] == ["2 shots", "2:00 min", "16 fps"]
 
 
+def test_titles_of_scenes_are_drawn_and_keep_off_the_headings(tmp_path: Path):
+    edit = make_edit(tmp_path, [(1, 0)])
+    sheets = []
+    for title in ("", "Evening", "W" * 300):
+        shot = replace(edit.shots[0], scene_title=title)
+        contact_sheet(replace(edit, shots=(shot,)), tmp_path / "sheet.png")
+        sheets.append(read(tmp_path / "sheet.png"))
+    plain, evening, long = sheets
+    changed = np.flatnonzero((plain != evening).any(axis=(1, 2)))
+    assert 212 < changed[0] <= changed[-1] < 212 + 74  # the line of the scene and nothing else
+    assert np.array_equal(plain[:, 704:], long[:, 704:])  # the frames' heading begins there
+
+
 def test_same_film_same_sheet(tmp_path: Path):
     edit = make_edit(tmp_path)
     for name in ("a.png", "b.png"):

@@ -64,6 +64,7 @@ class EditShot:
         num_frames: frames of the master, those to drop included.
         drop: frames at its start that repeat the end of the shot before.
         scene: its number, from 1.
+        scene_title: what the script calls that scene; may be empty.
         mode: how it was conditioned: ``t2v``, ``m2v``, ``mi2v`` or ``mm2v``.
         seed: of its take.
         memory: the keyframes it saw, oldest first.
@@ -82,6 +83,7 @@ class EditShot:
     memory: tuple[MemoryPicture, ...] = ()
     keyframes: tuple[int, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    scene_title: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.id):

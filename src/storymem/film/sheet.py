@@ -122,7 +122,10 @@ class _Page:
         shot = self._edit.shots[index]
         if shot.scene != self._scene:
             self._scene = shot.scene
-            self._draw.text((_MARGIN, self._top + 30), f"Scene {shot.scene}", font=self._fonts.scene, fill=_TEXT)
+            title = f"Scene {shot.scene}" + (f": {shot.scene_title}" if shot.scene_title else "")
+            # Only the first scene of a page has headings beside it.
+            wide = _TEXT_WIDTH + _PAD if self._top == _HEAD else _WIDTH - 2 * _MARGIN
+            self._line((_MARGIN, self._top + 30), title, self._fonts.scene, _TEXT, wide)
             if self._top == _HEAD:
                 self._headings(self._top + 38)
             self._top += _SCENE
