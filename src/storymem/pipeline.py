@@ -26,7 +26,7 @@ from storymem.conditioning.rope import use_positions
 from storymem.errors import ModelError, SettingsError
 from storymem.media import resize_frame
 from storymem.sampling import make_scheduler
-from storymem.settings import SamplingConfig
+from storymem.settings import MAX_TEXT_TOKENS, SamplingConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["StoryMemPipeline", "StoryMemPipelineOutput", "boundary_of", "text_length"]
 
 _log = logging.getLogger(__name__)
-MAX_TEXT_TOKENS = 512
 DEFAULT_BOUNDARY_RATIO = 0.9
 OUTPUT_TYPES = ("raw", "latent", "np", "pt", "pil")
 

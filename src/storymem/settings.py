@@ -8,7 +8,16 @@ from typing import Literal, get_args
 
 from storymem.errors import SettingsError
 
-__all__ = ["MAX_FPS", "MAX_SEED", "MAX_SIZE", "MemoryConfig", "SamplingConfig", "Solver", "check_seed"]
+__all__ = [
+    "MAX_FPS",
+    "MAX_SEED",
+    "MAX_SIZE",
+    "MAX_TEXT_TOKENS",
+    "MemoryConfig",
+    "SamplingConfig",
+    "Solver",
+    "check_seed",
+]
 
 MAX_SEED = 2**63 - 1
 """The largest seed: what torch's generators take, and what a file of any format holds."""
@@ -18,6 +27,9 @@ MAX_SIZE = 8192
 
 MAX_FPS = 240
 """The most frames per second."""
+
+MAX_TEXT_TOKENS = 512
+"""The most tokens of a prompt that a model is given, as Wan has it, the end mark included."""
 
 Solver = Literal["unipc", "dpm++", "euler"]
 

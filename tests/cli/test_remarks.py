@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from storymem.cli.options import film_settings
+from storymem.cli.prompts import too_long
 from storymem.cli.remarks import remarks
 from storymem.film.manifest import FilmSettings
 from storymem.film.resolve import ModelRequest, resolve_model
@@ -84,3 +85,22 @@ def test_words_that_nobody_taught_it_are_told_of(tmp_path: Path) -> None:
     story, resolved = load_story(path), resolve_model(ModelRequest("storyland"))
     said = remarks(story, FilmSettings.for_story(story, sampling=dict(resolved.sampling)), resolved)
     assert [sentence for sentence in said if "quokka" in sentence]
+
+
+def test_prompts_beyond_what_is_read_are_told_with_their_shots(tmp_path: Path) -> None:
+    def said(*numbers: int) -> list[str]:
+        shots = "".join(f"\n      - {{prompt: {'dog ' * number}, id: of-{number}}}" for number in numbers)
+        return [s for s in _said(tmp_path, length="id: x}" + shots + "\n      - {prompt: A dog.") if "prompt" in s]
+
+    assert said(79) == []
+    assert said(80) == ["shot of-80: only the first 79 of 80 tokens of the prompt are read; shorten it."]
+    *_, last = many = said(*range(90, 97))
+    assert (len(many), last) == (4, "and so it is with the prompts of 4 more shots.")
+
+
+def test_what_the_cast_adds_counts_too(tmp_path: Path) -> None:
+    cast = "cast: {Pip: a small fox with " + "a cap and " * 40 + "a scarf}"
+    (first, _) = [s for s in _said(tmp_path, defaults=cast) if "tokens" in s]
+    assert first.startswith("shot 01-01: only the first 79 of 1")
+    assert "of the prompt with its cast are read" in first
+    assert too_long(tmp_path, ()) == []  # a folder without a tokenizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storymem.cli.prompts import too_long
 from storymem.models.catalog import CATALOG
 from storymem.settings import SamplingConfig
 from storymem.worlds.storyland import strange_words
@@ -31,6 +32,7 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     of_storyland = entry is not None and "storyland" in (entry.name, entry.base)
     if of_storyland and (strange := strange_words(shot.prompt for shot in story.shots)):
         said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
+    said += too_long(resolved.model.folder, story.shots)
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.
     is_known = "num_frames" in resolved.sampling or resolved.request.model in CATALOG
