@@ -104,3 +104,20 @@ def test_what_the_cast_adds_counts_too(tmp_path: Path) -> None:
     assert first.startswith("shot 01-01: only the first 79 of 1")
     assert "of the prompt with its cast are read" in first
     assert too_long(tmp_path, ()) == []  # a folder without a tokenizer
+
+
+@pytest.mark.parametrize(
+    ("model", "defaults", "length", "told"),
+    [
+        ("storyland-fast", "defaults: {negative_prompt: rain}", "num_frames: 25", True),
+        ("storyland-fast", "", "negative_prompt: rain", True),
+        ("storyland-fast", "defaults: {negative_prompt: rain, guidance_scale: 2}", "num_frames: 25", False),
+        ("storyland-fast", "", "num_frames: 25", False),
+        ("storyland", "defaults: {negative_prompt: rain}", "num_frames: 25", False),
+    ],
+)
+def test_a_negative_prompt_without_effect_is_told_of(
+    tmp_path: Path, model: str, defaults: str, length: str, told: bool
+) -> None:
+    said = _said(tmp_path, model=model, defaults=defaults, length=length)
+    assert any("negative prompt has no effect at guidance 1" in sentence for sentence in said) is told

@@ -36,6 +36,10 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.
     is_known = "num_frames" in resolved.sampling or resolved.request.model in CATALOG
+    guidance = max(settings.sampling.guidance_scale, settings.sampling.guidance_scale_2 or 1)
+    asked = {settings.negative_prompt, *(shot.negative_prompt for shot in story.shots)}
+    if guidance <= 1 and asked - {"", None, resolved.negative_prompt}:  # the model's own is nobody's wish
+        said.append("the negative prompt has no effect at guidance 1; it needs --guidance above 1.")
     width, height = settings.sampling.width, settings.sampling.height
     if "width" in resolved.sampling and (width, height) != (made_for.width, made_for.height):
         said.append(
