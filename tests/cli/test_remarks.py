@@ -37,6 +37,14 @@ def test_what_the_small_model_was_made_for_is_told_first(tmp_path: Path) -> None
     assert [sentence.split(":")[0] for sentence in _said(tmp_path)] == ["storyland"]
 
 
+def test_what_is_said_of_a_lora_is_said_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "script.yaml"
+    path.write_text(SCRIPT.format(defaults="", length="num_frames: 25"), encoding="utf-8")
+    story, resolved = load_story(path), resolve_model(ModelRequest("storyland", (("storyland-fast", 1.0),)))
+    said = remarks(story, FilmSettings.for_story(story, sampling=dict(resolved.sampling)), resolved)
+    assert said == ["storyland-fast: " + CATALOG["storyland-fast"].note]
+
+
 def test_a_lora_of_the_catalogue_is_told_of_in_place_of_its_base(tmp_path: Path) -> None:
     assert _said(tmp_path, model="storyland-fast") == ["storyland-fast: " + CATALOG["storyland-fast"].note]
     strange = _said(tmp_path, model="storyland-fast", length="id: x}\n      - {prompt: The quokka waves.")

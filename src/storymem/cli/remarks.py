@@ -27,7 +27,7 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     """
     name, said = resolved.model.name, []
     if resolved.note:
-        said.append(f"{name}: {resolved.note}")
+        said.append(resolved.note)
     entry = CATALOG.get(resolved.request.model)
     of_storyland = entry is not None and "storyland" in (entry.name, entry.base)
     if of_storyland and (strange := strange_words(shot.prompt for shot in story.shots)):

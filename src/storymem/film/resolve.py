@@ -64,7 +64,7 @@ class ResolvedModel:
         sampling: fields of `SamplingConfig` that the model and its LoRAs were made for.
         negative_prompt: the one the model was made for; may be empty.
         continue_with: how the memory LoRA continues a shot.
-        note: one sentence that a user should know.
+        note: what a user should know of it, each sentence with the name that it is said of.
         request: what was asked for.
     """
 
@@ -126,7 +126,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         sampling=sampling,
         negative_prompt=next((entry.negative_prompt for entry in entries if entry.negative_prompt), ""),
         continue_with="mm2v" if any("mm2v" in entry.name for entry in entries) else "mi2v",
-        note=" ".join(entry.note for entry in spoken if entry.note),
+        note=" ".join(f"{entry.name}: {entry.note}" for entry in spoken if entry.note),
         request=request,
     )
 

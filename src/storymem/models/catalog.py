@@ -125,7 +125,7 @@ _ENTRIES = (
         parameters={"transformer": 1.278e-3, "transformer_2": 1.278e-3},
         sampling=MappingProxyType({"guidance_scale": 1.0, "memory_guidance_scale": 1.0}),
         base="storyland",
-        note="Films of it with --model storyland --remake are made again in full.",
+        note="It makes drafts; for the film in full run the same command with --model storyland --remake in its place.",
     ),
     ModelEntry(
         name="tiny-random",
