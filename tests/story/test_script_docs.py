@@ -9,8 +9,10 @@ import pytest
 
 from storymem.errors import ScriptError
 from storymem.story import parse_story
+from storymem.story.cast import weave
 from storymem.story.entries import CharacterEntry, DefaultsEntry, FilmScript, MemoryEntry, SceneEntry, ShotEntry
 from storymem.story.stbench import StBenchScene, StBenchStory
+from storymem.story.template import new_script
 
 DOCS = (Path(__file__).parents[2] / "docs" / "scripts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCS, re.DOTALL)
@@ -42,3 +44,9 @@ def test_the_weaving_in_it_is_so() -> None:
 )
 def test_every_field_is_explained(form: type[FilmScript]) -> None:
     assert [name for name in form.model_fields if f"`{name}`" not in DOCS] == []
+
+
+def test_the_weaving_in_the_script_to_start_from_is_so() -> None:
+    text = new_script("T")
+    ((prompt, woven),) = re.findall(r'^# "(.+?)" becomes "(.+?)"\.$', text, re.MULTILINE)
+    assert weave(prompt, parse_story(text, "script", None).cast)[0] == woven

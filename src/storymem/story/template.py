@@ -18,7 +18,7 @@ overview: >-
 # The words below are those that the small model `storyland` knows; large models take any.
 
 # Whoever is named here is described in every prompt that names them, behind the first mention:
-# "Milo waves" becomes "Milo (a little orange fox with a blue cap and a red scarf) waves".
+# "Milo waves" becomes "Milo, a little orange fox with a blue cap and a red scarf, waves".
 cast:
   Milo: a little orange fox with a blue cap and a red scarf
   Zora:
