@@ -77,8 +77,9 @@ def show_plan(
     if sampling.memory_guidance_scale > 1:
         guidance += f", of the memory {sampling.memory_guidance_scale:g}"
     for line in (
-        f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, {sampling.num_inference_steps} steps of "
-        f"{sampling.solver}, shift {sampling.shift:g}, {guidance}, film seed {manifest.settings.seed}",
+        f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, "
+        f"{counted(sampling.num_inference_steps, 'step')} of {sampling.solver}, shift {sampling.shift:g}, {guidance}, "
+        f"film seed {manifest.settings.seed}",
         f"memory: {memory.capacity} keyframes, the first {memory.sink} stay, S = {sampling.memory_stride}; "
         f"encoder {memory.encoder}, scorer {memory.scorer}",
     ):

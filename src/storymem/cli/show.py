@@ -91,10 +91,7 @@ class TerminalShow:
         """Show an event."""
         match event:
             case FilmPlanned():
-                there = len(event.shots) - len(event.to_make)
-                line = f"{event.title}: {counted(len(event.shots), 'shot')}, {len(event.to_make)} to make"
-                if there:
-                    line += f", {there} there already"
+                line = f"{event.title}: {_what_to_make(event)}"
                 if event.seconds_left is not None and event.to_make:
                     line += f", about {clock(event.seconds_left)}"
                 self.say("plan", line)
@@ -135,6 +132,19 @@ class TerminalShow:
                 if self._film is not None:
                     self._progress.remove_task(self._film)
                     self._film = None
+
+
+def _what_to_make(event: FilmPlanned) -> str:
+    if len(event.shots) == 1 and event.to_make:  # of a film of one shot, or a retake in a longer one
+        return f"shot {event.to_make[0]} to make"
+    left = [planned for planned in event.shots if planned.shot.id not in event.to_make]
+    stale = sum(planned.status == "stale" for planned in left)
+    parts = [counted(len(event.shots), "shot"), f"{len(event.to_make)} to make"]
+    if len(left) > stale:
+        parts.append(f"{len(left) - stale} there already")
+    if stale:
+        parts.append(f"{stale} stale")
+    return ", ".join(parts)
 
 
 @contextmanager

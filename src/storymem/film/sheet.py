@@ -155,7 +155,7 @@ class _Page:
             draw.rounded_rectangle((right - wide, top, right, top + 36), radius=18, outline=colour, width=2)
             draw.text((right - wide // 2, top + 18), label, font=fonts.small, fill=colour, anchor="mm")
         self._line((left, top - 4), shot.id, fonts.name, _BRIGHT, _TEXT_WIDTH - 140)
-        facts = [f"{shot.length / self._edit.fps:.2f} s", f"{shot.length} frames"]
+        facts = [f"{shot.length / self._edit.fps:.2f} s", f"{shot.length} frame{'s' * (shot.length != 1)}"]
         if shot.seed is not None:
             facts.append(f"seed {shot.seed}")
         self._line((left, top + 44), "  ·  ".join(facts), fonts.small, _FAINT, _TEXT_WIDTH)
