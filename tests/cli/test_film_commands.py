@@ -143,6 +143,23 @@ def test_pins_and_bans_change_what_shots_see(
     assert "no keyframe" in storymem("memory", "pin", film, "nonsense", code=2)
 
 
+def test_the_takes_of_a_shot_can_be_told_apart(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    storymem("retake", film, "02-01", "--prompt", "Rudi blows out the lantern.", "--no-export")
+    old, new = json.loads(storymem("status", film, "--json"))["shots"][2]["takes"]
+    assert (old["prompt"], new["prompt"]) == ("Close-up of Rudi holding a lantern.", "Rudi blows out the lantern.")
+    assert old["made_at"] <= new["made_at"]
+    shown = storymem("status", film)
+    made = r"made \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    for take, rest in ((old, f"{made}  kept\n +of Close-up of Rudi"), (new, f"{made}  in the film\n")):
+        assert re.search(rf"take {take['key'][:16]}  seed {take['seed']}  {rest}", shown)
+    next((film / "takes" / "02-01").glob(f"{old['key'][:16]}/take.json")).write_text("{", encoding="utf-8")
+    assert re.search(rf"take {old['key'][:16]}  seed {old['seed']}  kept", storymem("status", film))
+
+
 def test_a_pin_can_be_taken_back_when_its_keyframe_has_left_the_film(
     storymem: Storymem, script: Path, options: list[str], tmp_path: Path
 ) -> None:

@@ -6,7 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from storymem.cli.show import clock, counted
 
@@ -60,7 +61,7 @@ def show_plan(
             "seconds": frames / sampling.fps,
             "estimated_seconds_to_make": seconds,
             "notes": list(notes),
-            "shots": [planned.to_json() for planned in plan],
+            "shots": [{**planned.to_json(), "takes": _takes(film, planned)} for planned in plan],
         }
         sys.stdout.write(json.dumps(about, ensure_ascii=False) + "\n")
         return
@@ -92,9 +93,12 @@ def show_plan(
         indent = " " * (width + 2)
         console.print(Text(f"{indent}{planned.prompt}"))
         console.print(Text(f"{indent}sees {_sees(planned)}", style="dim"))
-        for kept in planned.kept if len(planned.kept) > 1 else ():
-            mark = "in the film" if planned.take is not None and planned.take.key == kept.key else "kept"
-            console.print(Text(f"{indent}take {kept.key[:16]}  seed {kept.seed}  {mark}", style="dim"))
+        for take in _takes(film, planned) if len(planned.kept) > 1 else ():
+            mark = "in the film" if planned.take is not None and planned.take.key == take["key"] else "kept"
+            when = "" if take["made_at"] is None else f"  made {_local(take['made_at'])}"
+            console.print(Text(f"{indent}take {take['key'][:16]}  seed {take['seed']}{when}  {mark}", style="dim"))
+            if take["prompt"] not in (None, planned.prompt):
+                console.print(Text(f"{indent}  of {take['prompt']}", style="dim"))
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
     line = (
         f"\n{counted(len(plan), 'shot')} ({said}); {counted(frames, 'frame')}, {clock(frames / sampling.fps)} of film"
@@ -158,6 +162,26 @@ def _sees(planned: PlannedShot) -> str:
     ]
     number = len(planned.memory)
     return f"{number} keyframe{'s' * (number > 1)}: {'; '.join(said)}"
+
+
+def _takes(film: Film, planned: PlannedShot) -> list[dict[str, Any]]:
+    """What tells the takes of a shot apart; of one that is damaged or gone, what the film itself knows."""
+    from storymem.errors import FilmError
+
+    out = []
+    for kept in planned.kept:
+        try:
+            take = film.takes.find(planned.shot.id, kept.key, verify=False)
+        except FilmError:
+            take = None
+        about = (None, None) if take is None else (take.record.made.get("at"), take.record.prompt)
+        out.append({"key": kept.key, "seed": kept.seed, "made_at": about[0], "prompt": about[1]})
+    return out
+
+
+def _local(at: str) -> str:
+    """A moment as the clock on the wall had it."""
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def estimate(plan: Sequence[PlannedShot], count: int) -> float | None:
