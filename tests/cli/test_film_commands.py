@@ -143,6 +143,18 @@ def test_pins_and_bans_change_what_shots_see(
     assert "no keyframe" in storymem("memory", "pin", film, "nonsense", code=2)
 
 
+def test_titles_of_scenes_stand_over_their_shots(storymem: Storymem, tmp_path: Path) -> None:
+    script = tmp_path / "story.yaml"
+    scenes = "[{title: Evening, shots: [The cat waves., The cat sits.]}, {shots: [The cat sleeps.]}]"
+    script.write_text(f"title: T\nscenes: {scenes}\n", encoding="utf-8")
+    preview = ("generate", script, "-o", tmp_path / "film", "--model", "tiny-random", "--dry-run")
+    shown = storymem(*preview)
+    assert "\n\nScene 1: Evening\n\n01-01 " in shown
+    assert shown.count("Scene ") == 1
+    told = json.loads(storymem(*preview, "--json").splitlines()[-1])
+    assert [shot["scene_title"] for shot in told["shots"]] == ["Evening", "Evening", ""]
+
+
 def test_the_takes_of_a_shot_can_be_told_apart(
     storymem: Storymem, script: Path, options: list[str], tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def show_plan(
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
     frames = sum(planned.num_frames - planned.drop for planned in plan)
     if as_json:
+        titles = _scene_titles(film)
         about = {
             "title": manifest.story.title,
             "folder": str(film.folder),
@@ -61,7 +62,14 @@ def show_plan(
             "seconds": frames / sampling.fps,
             "estimated_seconds_to_make": seconds,
             "notes": list(notes),
-            "shots": [{**planned.to_json(), "takes": _takes(film, planned)} for planned in plan],
+            "shots": [
+                {
+                    **planned.to_json(),
+                    "scene_title": titles[planned.shot.scene],
+                    "takes": _takes(film, planned),
+                }
+                for planned in plan
+            ],
         }
         sys.stdout.write(json.dumps(about, ensure_ascii=False) + "\n")
         return
@@ -88,7 +96,10 @@ def show_plan(
     for note in notes:
         console.print(Text(f"note: {note}"))
     width = max(len(planned.shot.id) for planned in plan)
+    titles = _scene_titles(film)
     for planned in plan:
+        if title := titles.pop(planned.shot.scene, ""):  # before the first shot of it
+            console.print(Text(f"\nScene {planned.shot.scene}: {title}", style="bold"))
         console.print(Text.assemble("\n", (f"{planned.shot.id:{width}}", "bold"), "  ", *_facts(planned)))
         indent = " " * (width + 2)
         console.print(Text(f"{indent}{planned.prompt}"))
@@ -162,6 +173,10 @@ def _sees(planned: PlannedShot) -> str:
     ]
     number = len(planned.memory)
     return f"{number} keyframe{'s' * (number > 1)}: {'; '.join(said)}"
+
+
+def _scene_titles(film: Film) -> dict[int, str]:
+    return {scene.number: scene.title or "" for scene in film.manifest.story.scenes}
 
 
 def _takes(film: Film, planned: PlannedShot) -> list[dict[str, Any]]:
