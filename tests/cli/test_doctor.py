@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,12 @@ def test_doctor_for_machines(app: typer.Typer) -> None:
     assert [row["model"] for row in report["models"]] == list(CATALOG)
     assert report["machine"]["packages"]["torch"] == torch.__version__
     assert report["machine"]["ram"] > 0
+
+
+def test_no_number_is_torn_from_its_unit_in_a_narrow_terminal(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storymem.models.doctor._devices", lambda: ())
+    shown = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "80"}).stdout
+    assert re.search(r"^wan2.2-i2v-a14b +no +10 GiB +\d+ GiB +126 GB +\w", shown, re.MULTILINE)
+    assert "needs at least" not in shown

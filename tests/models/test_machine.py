@@ -65,3 +65,15 @@ def test_every_model_is_judged(machine: Machine) -> None:
     json.dumps([verdict.as_json() for verdict in verdicts])
     small = dataclasses.replace(machine, disk_free=10**9)
     assert not judge(small, CATALOG["wan2.2-i2v-a14b"]).room
+
+
+def test_a_lora_runs_where_its_model_does(machine: Machine) -> None:
+    lora, model = CATALOG["storymem-mi2v"], CATALOG["wan2.2-i2v-a14b"]
+    for gpu, ram in ((80, 64), (24, 64), (8, 16)):
+        here = with_gpu(machine, gpu, ram)
+        assert (judge(here, lora).best is None) is (judge(here, model).best is None)
+    assert judge(machine, lora).least.ram > judge(machine, model).least.ram
+    assert not judge(dataclasses.replace(machine, disk_free=50 * 10**9), lora).room  # for its model there is none
+    fast = judge(with_gpu(machine, 8, 16), CATALOG["storyland-fast"]).best
+    assert fast is not None
+    assert fast.option == "--device cuda"

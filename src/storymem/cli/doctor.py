@@ -59,19 +59,23 @@ def _print_models(console: Console, verdicts: list[Verdict]) -> None:
     from rich.table import Table
 
     gib = 2**30
-    table = Table("model", "here", "this machine can run it", "GPU", "RAM", "download", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
+    # What may be wrapped stands last: numbers are not torn from their units.
+    table = Table("model", "here", "GPU", "RAM", "download", "this machine can run it", box=None, pad_edge=False)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for verdict in verdicts:
         need = verdict.best or verdict.least
         item = verdict.entry
-        way = f"{verdict.best.way} ({verdict.best.option})" if verdict.best else "[red]no[/]; needs at least"
-        size = f"{item.download_gb:g} GB" if item.repo else "-"
+        way = f"{verdict.best.way} ({verdict.best.option})" if verdict.best else "[red]no[/]"
         if not verdict.installed and not verdict.room:
-            size += " [red](no room)[/]"
+            way += "; [red]too little disk[/]"
+        size = f"{item.download_gb:g} GB" if item.repo else "-"
         gpu = f"{need.gpu / gib:.0f} GiB" if need.gpu else "-"
-        table.add_row(item.name, "yes" if verdict.installed else "no", way, gpu, f"{need.ram / gib:.0f} GiB", size)
+        table.add_row(item.name, "yes" if verdict.installed else "no", gpu, f"{need.ram / gib:.0f} GiB", size, way)
     console.print()
     console.print(table)
+    if any(verdict.best is None for verdict in verdicts):
+        console.print("\nWhere the answer is no, GPU and RAM are the least that the model needs.")
     console.print("\nMemory is estimated for a shot of 81 frames at 832x480 with ten keyframes, not measured.")
 
 

@@ -85,7 +85,7 @@ class Verdict:
         installed: whether it is downloaded.
         best: the fastest way whose needs this machine meets; None if there is none.
         least: the way that asks for the least GPU memory, for a machine that meets none.
-        room: whether there is disk space for what is still to be downloaded.
+        room: whether there is disk space for what is still to be downloaded, the model that a LoRA goes on included.
     """
 
     entry: ModelEntry
@@ -163,15 +163,21 @@ def judge(machine: Machine, item: ModelEntry, sampling: SamplingConfig | None = 
         sampling: size and length of a shot; None: what the model was made for.
     """
     needs = needs_of(item, sampling or sampling_for(item))
+    parts = [item, *([CATALOG[item.base]] if item.base else [])]  # a LoRA is of no use without its model
+    missing = sum(part.download_gb for part in parts if not _is_installed(part))
     gpu = max((device.memory for device in machine.devices), default=0)
     fitting = [need for need in needs if need.gpu <= gpu and need.ram <= machine.ram]
     return Verdict(
         entry=item,
-        installed=item.repo is None or read_lock(item) is not None,
+        installed=_is_installed(item),
         best=fitting[0] if fitting else None,
         least=min((need for need in needs if need.gpu), key=lambda need: need.gpu, default=needs[-1]),
-        room=machine.disk_free >= item.download_gb * 1e9,
+        room=machine.disk_free >= missing * 1e9,
     )
+
+
+def _is_installed(item: ModelEntry) -> bool:
+    return item.repo is None or read_lock(item) is not None
 
 
 def judge_all(machine: Machine) -> list[Verdict]:

@@ -6,10 +6,10 @@ in one transformer block. The numbers are a guide for choosing a machine, not a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from storymem.models.catalog import ModelEntry
+from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.settings import SamplingConfig
 
 __all__ = ["GIB", "Need", "needs_of", "working_memory"]
@@ -58,14 +58,16 @@ def working_memory(sampling: SamplingConfig, *, keyframes: int = 10) -> float:
 
 
 def needs_of(item: ModelEntry, sampling: SamplingConfig) -> list[Need]:
-    """The ways to run a video model, the fastest first; for other entries, the one way there is.
+    """The ways to run a model, the fastest first; of a LoRA, those of the model that it goes on, which it runs with.
 
     Args:
         item: of the catalogue.
         sampling: size and length of a shot.
     """
     if item.kind == "lora":
-        return [Need("merged into its model", "--lora", 0.0, _weights(item, "bf16"))]
+        assert item.base is not None
+        more = _weights(item, "bf16")  # it is merged into the weights before they go to the GPU
+        return [replace(need, ram=need.ram + more) for need in needs_of(CATALOG[item.base], sampling)]
     if item.kind in ("encoder", "scorer") or item.repo is None:
         weights = _weights(item, "bf16") + GIB
         return [Need("on the GPU", "--device cuda", weights, weights), Need("on the CPU", "--device cpu", 0.0, weights)]
