@@ -154,3 +154,29 @@ def test_field_paths() -> None:
     assert field_path(("scenes", 0, "shots", 2, "cut")) == "scenes[0].shots[2].cut"
     assert field_path(("cast", "Old Tom", "references", 1)) == 'cast["Old Tom"].references[1]'
     assert field_path(()) == ""
+
+
+NEVER, ELSEWHERE, INSIDE = (
+    "is never closed",
+    "is closed on line 3, where more follows",
+    "goes on behind the next one",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        ('title: "Owl\nshots:\n- Milo waves\n', NEVER, 1),
+        ("title: O\nshots: ['a]\n- b\n", NEVER, 2),
+        ('title: "Owl\nshots:\n- "Milo waves"\n- b\n', ELSEWHERE, 1),
+        ("title: 'Owl\nshots:\n- Milo's cap\n", ELSEWHERE, 1),
+        ("title: O\nshots:\n- 'Zora's cap'\n", INSIDE, 3),
+        ('title: O\nshots:\n- "Hi!" says Milo.\n', INSIDE, 3),
+        ('title: "O"\nshots:\n- a: b\n  - c\n', "look at the indentation", 4),
+    ],
+)
+def test_a_quote_that_is_left_open_is_told_where_it_opens(text: str, message: str, line: int) -> None:
+    with pytest.raises(SyntaxProblem) as caught:
+        read_yaml(text)
+    assert message in caught.value.problem.message
+    assert caught.value.problem.line == line

@@ -60,6 +60,8 @@ def read_yaml(text: str) -> Tree:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         raise SyntaxProblem(f"found the character U+{code:04X}, which no text may have; take it out", line) from None
     except MarkedYAMLError as error:
+        if quotes := _open_quote(error, reader.quoted):
+            raise quotes from None
         mark = error.problem_mark or error.context_mark
         raise SyntaxProblem(_explain(error), None if mark is None else mark.line + 1) from None
     except YAMLError as error:
@@ -67,6 +69,29 @@ def read_yaml(text: str) -> Tree:
     if reader.root is None or reader.root.value is None:
         raise SyntaxProblem("the file is empty; a script needs at least a title and one shot", None)
     return Tree(reader.root, reader.mistakes)
+
+
+def _open_quote(error: Any, last: tuple[int, int] | None) -> SyntaxProblem | None:
+    """The problem as a quote that is not closed where its text ends, if that is what it is.
+
+    Args:
+        error: of the parser.
+        last: first and last line of the text in quotes that it read last.
+    """
+    if error.context == "while scanning a quoted scalar" and "end of stream" in str(error.problem):
+        return SyntaxProblem(
+            "the quote that opens here is never closed; close it at the end of its text", error.context_mark.line + 1
+        )
+    if last is None or "'<scalar>'" not in str(error.problem) or error.problem_mark.line + 1 != last[1]:
+        return None
+    first, end = last
+    if first == end:
+        what = (
+            "the text that begins with a quote goes on behind the next one; put all of it in the other kind of quotes"
+        )
+    else:
+        what = f"the quote that opens here is closed on line {end}, where more follows; close it at the end of its text"
+    return SyntaxProblem(f"{what}, or write it on the lines after a '>-'", first)
 
 
 def _explain(error: Any) -> str:
@@ -98,6 +123,7 @@ class _Reader:
         self.keys: list[_Key | None] = []  # for each open container: the key whose value comes next
         self.anchors: dict[str, Node] = {}
         self.documents = 0
+        self.quoted: tuple[int, int] | None = None  # first and last line of the text in quotes that came last
 
     def take(self, event: Any) -> None:
         """Take the next event of the parser."""
@@ -116,6 +142,8 @@ class _Reader:
             if isinstance(target.value, (dict, list)):
                 self.value_done()  # a container that comes by its alias has no end event
         elif isinstance(event, events.ScalarEvent):
+            if event.style in ("'", '"'):
+                self.quoted = (line, event.end_mark.line + 1)
             self.place(Node(self.scalar(event, line), line), event.anchor)
         elif isinstance(event, (events.MappingStartEvent, events.SequenceStartEvent)):
             is_mapping = isinstance(event, events.MappingStartEvent)
