@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from textwrap import dedent
 
@@ -339,6 +340,8 @@ def test_the_examples_are_good_films() -> None:
         ("script", b"title: x", "has no ending"),
         ("a.yaml", b"title: x\nshots: [caf\xe9]", ":2: is not UTF-8 text: found the byte 0xE9; save it as UTF-8 in your editor"),
         ("a.json", "{}".encode("utf-16"), ":1: is not UTF-8 text"),
+        ("a.yaml", b"PK\x03\x04\x14\x00\x06\x00", "is a zip archive or a document of a word processor (.docx, .odt), whatever its"),
+        ("a.json", b"%PDF-1.7\n%\xe2\xe3", "is a PDF, whatever its name ends in; save the script as plain text"),
         ("a.json", b"", "the file is empty"),
         ("a.yaml", b"#" * (4 * 1024**2 + 1), "is over 4 megabytes"),
     ],
@@ -358,6 +361,16 @@ def test_folders_and_pipes_are_no_scripts(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").mkdir()
     with pytest.raises(ScriptError, match="this is a folder"):
         load_story(tmp_path / "a.yaml")
+    film = tmp_path / "owl"
+    film.mkdir()
+    with pytest.raises(ScriptError, match="this is a folder; give the script file in it"):
+        load_story(film)
+    for name in ("film.json", "script.json"):
+        (film / name).touch()
+    with pytest.raises(
+        ScriptError, match=re.escape(f"go on with it by `storymem generate {film}/script.json -o {film}`")
+    ):
+        load_story(film)
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes here")
     os.mkfifo(tmp_path / "b.yaml")

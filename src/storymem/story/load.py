@@ -20,6 +20,14 @@ MAX_BYTES = 4 * 1024 * 1024
 
 _FORMS: dict[str, ScriptForm] = {".yaml": "yaml", ".yml": "yaml", ".json": "st-bench", ".json5": "st-bench"}
 
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip archive or a document of a word processor (.docx, .odt)",
+    b"\xd0\xcf\x11\xe0": "a document of a word processor (.doc)",
+    b"{\\rtf": "a document of a word processor (.rtf)",
+    b"%PDF": "a PDF",
+}
+"""How files begin that are no text."""
+
 
 def load_story(path: str | Path, *, pictures_kept: bool = False) -> Story:
     """Read the script at `path`: ``.json`` and ``.json5`` in the form of ST-Bench, ``.yaml`` and ``.yml`` in our own.
@@ -32,7 +40,7 @@ def load_story(path: str | Path, *, pictures_kept: bool = False) -> Story:
         ScriptError: with every mistake in the script, or the reason why it cannot be read.
     """
     path = Path(path)
-    if path.suffix.lower() not in _FORMS:
+    if path.suffix.lower() not in _FORMS and not path.is_dir():
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise _refused(path, f"{ending}; the name of a script ends in {', '.join(_FORMS)}")
     story = parse_story(_read(path), str(path), path.parent, pictures_kept=pictures_kept)
@@ -101,10 +109,19 @@ def _refused(path: Path, message: str, line: int | None = None) -> ScriptError:
     return ScriptError(str(path), [Problem("", message, line)])
 
 
+def _folder(path: Path) -> str:
+    """What to do about a folder in place of a script."""
+    scripts = [path / f"script{ending}" for ending in _FORMS]
+    script = next((script for script in scripts if script.is_file()), None)
+    if script is None or not (path / "film.json").is_file():
+        return "this is a folder; give the script file in it"
+    return f"this is the folder of a film; go on with it by `storymem generate {script} -o {path}`"
+
+
 def _read(path: Path) -> str:
     try:
         if path.is_dir():
-            raise _refused(path, "this is a folder; give the script file in it")
+            raise _refused(path, _folder(path))
         if not path.exists():
             raise _refused(path, "there is no such file; `storymem script new` writes one to start from")
         if not path.is_file():
@@ -114,6 +131,9 @@ def _read(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _refused(path, f"cannot be read: {reason}") from None
+    for start, what in _NO_TEXT.items():
+        if content.startswith(start):
+            raise _refused(path, f"is {what}, whatever its name ends in; save the script as plain text")
     if len(content) > MAX_BYTES:
         raise _refused(path, f"is over {MAX_BYTES // 1024**2} megabytes; a script is text, and much shorter")
     try:
