@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,27 +37,44 @@ def list_keyframes(
     film = Film.open(folder)
     rows = _keyframes(film)
     if as_json:
-        typer.echo(json.dumps({"keyframes": rows}, ensure_ascii=False))
+        typer.echo(json.dumps({"keyframes": [asdict(row) for row in rows]}, ensure_ascii=False))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("keyframe", "from", "quality", "seen by", "", "picture"):
-        # What is copied into other commands stays on one line; a path that has no room is folded, not cut.
-        table.add_column(column, no_wrap=column in ("keyframe", "from"), overflow="fold")
-    for row in rows:
-        quality = row["quality"]
-        table.add_row(
-            str(row["id"])[:12],
-            str(row["label"]),
-            "" if quality is None else f"{quality:.2f}",
-            ", ".join(row["seen_by"]) or "-",  # type: ignore[arg-type]
-            str(row["mark"]),
-            str(row["picture"]),
+    if not rows:
+        remembers = film.manifest.settings.memory.capacity > 0
+        typer.echo(
+            "no keyframes yet: run `storymem generate`" if remembers else "no keyframes: it is made without memory"
         )
-    Console(markup=False, emoji=False).print(table)  # names and paths are shown as they are
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    order = [shot.id for shot in film.manifest.story.shots]
+    for number, row in enumerate(rows):
+        quality = "" if row.quality is None else f"  quality {row.quality:.2f}"
+        mark = (f"  {row.mark}", "bold yellow") if row.mark else ""
+        console.print(Text.assemble("\n" if number else "", (row.id[:12], "bold"), f"  {row.label}{quality}", mark))
+        # A path stands on a line of its own, so that it can be copied whole.
+        for line in (f"seen by {spans(row.seen_by, order)}", row.picture):
+            console.print(Text(f"{'':14}{line}", style="dim"))
+
+
+def spans(ids: Sequence[str], order: Sequence[str]) -> str:
+    """Shots as people say them: ``01-02 to 01-30, 02-02; 30 shots``.
+
+    Args:
+        ids: some of the film's shots, in order.
+        order: all of them.
+    """
+    runs: list[list[str]] = []
+    places = {shot: place for place, shot in enumerate(order)}
+    for shot in ids:
+        if runs and places[shot] == places[runs[-1][-1]] + 1:
+            runs[-1].append(shot)
+        else:
+            runs.append([shot])
+    said = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
+    return f"{said}; {len(ids)} shots" if any(len(run) > 2 for run in runs) else said or "no shot"
 
 
 @app.command()
@@ -99,9 +118,9 @@ def _change(folder: Path, names: list[str], how: str) -> None:
 
 def _find(film: Film, name: str) -> str:
     rows = _keyframes(film)
-    fitting = {str(row["id"]) for row in rows if row["label"] == name}
+    fitting = {row.id for row in rows if row.label == name}
     # A keyframe can have left the film with its take, and its pin or ban have stayed.
-    ids = [*(str(row["id"]) for row in rows), *film.manifest.pinned, *film.manifest.banned]
+    ids = [*(row.id for row in rows), *film.manifest.pinned, *film.manifest.banned]
     fitting |= {one for one in ids if name and one.startswith(name)}
     if len(fitting) == 1:
         return fitting.pop()
@@ -110,7 +129,19 @@ def _find(film: Film, name: str) -> str:
     raise FilmError(f"The film has no keyframe {name!r}; `storymem memory list {film.folder}` shows all of them.")
 
 
-def _keyframes(film: Film) -> list[dict[str, object]]:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A keyframe as it is listed; the names are those of `--json`."""
+
+    id: str
+    label: str
+    quality: float | None
+    seen_by: list[str]
+    mark: str
+    picture: str
+
+
+def _keyframes(film: Film) -> list[_Row]:
     """Every reference and every keyframe of the takes in the film, in order."""
     from storymem.film.plan import plan_film
     from storymem.film.takes import keyframe_label, preview_name
@@ -122,20 +153,11 @@ def _keyframes(film: Film) -> list[dict[str, object]]:
             seen_by.setdefault(seen.id, []).append(planned.shot.id)
     manifest = film.manifest
     marks = dict.fromkeys(manifest.pinned, "pinned") | dict.fromkeys(manifest.banned, "banned")
-    rows: dict[str, dict[str, object]] = {}
+    rows: dict[str, _Row] = {}
 
     def add(identity: str, label: str, quality: float | None, picture: str) -> None:
-        rows.setdefault(
-            identity,
-            {
-                "id": identity,
-                "label": label,
-                "quality": quality,
-                "seen_by": seen_by.get(identity, []),
-                "mark": marks.get(identity, ""),
-                "picture": picture,
-            },
-        )
+        row = _Row(identity, label, quality, seen_by.get(identity, []), marks.get(identity, ""), picture)
+        rows.setdefault(identity, row)
 
     for number, keyframe in enumerate(film.reference_keyframes()):
         assert manifest.references is not None
