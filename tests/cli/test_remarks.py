@@ -129,3 +129,9 @@ def test_a_negative_prompt_without_effect_is_told_of(
 ) -> None:
     said = _said(tmp_path, model=model, defaults=defaults, length=length)
     assert any("negative prompt has no effect at guidance 1" in sentence for sentence in said) is told
+
+
+def test_a_name_that_no_prompt_has_is_told_of(tmp_path: Path) -> None:
+    assert any(
+        sentence.startswith("no prompt names Zora of") for sentence in _said(tmp_path, defaults="cast: {Zora: an owl}")
+    )

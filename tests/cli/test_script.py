@@ -56,6 +56,16 @@ def test_check_goes_through_all_files_and_fails_at_the_end(wrong: Path, tmp_path
     ]
 
 
+def test_check_tells_what_may_not_be_meant(tmp_path: Path) -> None:
+    path = tmp_path / "film.yaml"
+    path.write_text("title: T\ncast: {Milo: a fox}\nshots: [Mlo waves.]\n", encoding="utf-8")
+    result = script("check", path)
+    assert result.exit_code == 0
+    note = 'no prompt names Milo of the cast (shot 01-01 has "Mlo"); what the cast says of Milo reaches no shot.'
+    assert result.stdout.splitlines()[-1] == f"  note: {note}"
+    assert json.loads(script("check", "--json", path).stdout)[0]["notes"] == [note]
+
+
 def test_check_for_machines(wrong: Path) -> None:
     result = script("check", "--json", EXAMPLES / "two_foxes.yaml", wrong)
     assert result.exit_code == 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from storymem.cli.prompts import too_long
 from storymem.models.catalog import CATALOG
 from storymem.settings import SamplingConfig
+from storymem.story.notes import notes_on
 from storymem.worlds.storyland import strange_words
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
     of_storyland = entry is not None and "storyland" in (entry.name, entry.base)
     if of_storyland and (strange := strange_words(shot.prompt for shot in story.shots)):
         said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
+    said += notes_on(story)
     said += too_long(resolved.model.folder, story.shots)
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.

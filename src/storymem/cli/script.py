@@ -33,6 +33,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list with an entry for each file.")] = False,
 ) -> None:
     """Read scripts and say what is in them, or every mistake: file, line, field, what was found, what is allowed."""
+    from storymem.story.notes import notes_on
+
     reports, failed = [], False
     for file in files:
         try:
@@ -43,9 +45,10 @@ def check(
             if not as_json:
                 typer.echo("\n".join(error.lines()), err=True)
             continue
-        reports.append({"file": str(file), "ok": True, "problems": [], **_summary(story)})
+        notes = notes_on(story)
+        reports.append({"file": str(file), "ok": True, "problems": [], "notes": notes, **_summary(story)})
         if not as_json:
-            typer.echo(_friendly(file, story))
+            typer.echo("\n".join([_friendly(file, story), *(f"  note: {note}" for note in notes)]))
     if as_json:
         typer.echo(json.dumps(reports, ensure_ascii=False))
     if failed:

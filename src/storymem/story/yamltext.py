@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from storymem.errors import Problem
 from storymem.story.nodes import MAX_DEPTH, Key, Node, Scalar, SyntaxProblem, Tree, field_path, shorten
 
-__all__ = ["plain_scalar", "read_yaml"]
+__all__ = ["plain_scalar", "plain_texts", "read_yaml"]
 
 _TAG = "tag:yaml.org,2002:"
 _WORDS: dict[str, Scalar] = {"": None, "~": None}
@@ -69,6 +70,17 @@ def read_yaml(text: str) -> Tree:
     if reader.root is None or reader.root.value is None:
         raise SyntaxProblem("the file is empty; a script needs at least a title and one shot", None)
     return Tree(reader.root, reader.mistakes)
+
+
+def plain_texts(text: str) -> Iterator[tuple[str, int, int]]:
+    """The texts of a YAML document that stand in no quotes, each with the line and the column, from 0, of its end."""
+    from ruamel.yaml import YAML, events
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for event in YAML(typ="safe", pure=True).parse(text):
+            if isinstance(event, events.ScalarEvent) and event.style is None:
+                yield event.value, event.end_mark.line, event.end_mark.column
 
 
 def _open_quote(error: Any, last: tuple[int, int] | None) -> SyntaxProblem | None:
