@@ -208,13 +208,16 @@ def _message(form: type[Form], details: ErrorDetails) -> str:
         text = "a text or fields are wanted" if issubclass(inner, TextOrFields) else "fields are wanted"
         allowed = f"{text} ({', '.join(inner.model_fields)})"
     elif kind == "dict_type":
-        allowed = f"names are wanted, each with its fields ({', '.join(_form_at(form, path).model_fields)})"
+        fields = ", ".join(_form_at(form, path).model_fields)
+        allowed = f"names are wanted, each with its fields ({fields}), such as 'Milo: a fox' on a line of its own"
     elif kind == "multiple_of":
         step = context["multiple_of"]
         lower = max(step, value // step * step)
         allowed = f"it must be a multiple of {step}, such as {lower} or {lower + step}"
     elif kind in _ALLOWED:
         allowed = _ALLOWED[kind].format(**context)
+        if kind == "list_type" and path[-1] == "shots":
+            allowed += ", such as '- Milo waves' on a line of its own"
     else:
         allowed = details["msg"][:1].lower() + details["msg"][1:]
     return f"found {describe(value)}; {allowed}"
