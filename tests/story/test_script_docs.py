@@ -13,6 +13,7 @@ from storymem.story.cast import weave
 from storymem.story.entries import CharacterEntry, DefaultsEntry, FilmScript, MemoryEntry, SceneEntry, ShotEntry
 from storymem.story.stbench import StBenchScene, StBenchStory
 from storymem.story.template import new_script
+from storymem.worlds.storyland import strange_words
 
 DOCS = (Path(__file__).parents[2] / "docs" / "scripts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCS, re.DOTALL)
@@ -20,7 +21,9 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCS, re.DOTALL)
 
 def test_the_films_in_it_load() -> None:
     film, wrong = (text for language, text in BLOCKS if language == "yaml" and "\nshots:" in text)
-    assert [shot.cut for shot in parse_story(film, "film.yaml", None).shots] == [True, False]
+    story = parse_story(film, "film.yaml", None)
+    assert [shot.cut for shot in story.shots] == [True, False]
+    assert not strange_words(shot.prompt for shot in story.shots)  # it is the first that people try
     (stbench,) = (text for language, text in BLOCKS if language == "json5")
     assert [shot.cut for shot in parse_story(stbench, "kite.json", None).shots] == [True, False]
     with pytest.raises(ScriptError) as caught:
