@@ -59,10 +59,11 @@ def film_edit(film: Film) -> Edit:
             "run `storymem generate` first."
         )
     settings = film.manifest.settings
+    titles = {scene.number: scene.title or "" for scene in film.manifest.story.scenes}
     return Edit(
         title=film.manifest.story.title,
         fps=settings.sampling.fps,
-        shots=tuple(_edit_shot(film, planned) for planned in plan),
+        shots=tuple(_edit_shot(film, planned, titles[planned.shot.scene]) for planned in plan),
         settings=_settings(film),
     )
 
@@ -84,7 +85,7 @@ def _settings(film: Film) -> dict[str, Any]:
     }
 
 
-def _edit_shot(film: Film, planned: PlannedShot) -> EditShot:
+def _edit_shot(film: Film, planned: PlannedShot, scene_title: str) -> EditShot:
     take = planned.take
     assert take is not None
     record = take.record
@@ -96,6 +97,7 @@ def _edit_shot(film: Film, planned: PlannedShot) -> EditShot:
         num_frames=int(sampling["num_frames"] or 0),
         drop=planned.drop,
         scene=planned.shot.scene,
+        scene_title=scene_title,
         mode=record.mode,
         seed=record.recipe.seed,
         memory=tuple(_picture(film, seen) for seen in record.saw),
@@ -269,7 +271,10 @@ def _remove_old(target: Path, before: tuple[Path, ...], now: tuple[Path, ...]) -
 def _key(edit: Edit, product: Product, crf: int) -> str:
     """What the product depends on."""
     shots = [
-        [shot.id, shot.prompt, shot.scene, shot.drop, shot.settings.get("take"), [p.key + p.label for p in shot.memory]]
+        [
+            *(shot.id, shot.prompt, shot.scene, shot.scene_title, shot.drop, shot.settings.get("take")),
+            [picture.key + picture.label for picture in shot.memory],
+        ]
         for shot in edit.shots
     ]
     fps = str(edit.fps)
