@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -374,3 +375,40 @@ def test_videos_of_unknown_forms_and_letters(tmp_path: Path):
     for read in (probe_video, lambda path: list(read_video(path))):
         with pytest.raises(MediaError, match="codec is not known here"):
             read(tmp_path / "form.mp4")
+
+
+def lying(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """A video whose upper left corner is red, with a display matrix [a b, c d] in its track's header."""
+    frames = np.full((3, 32, 64, 3), 255, np.uint8)
+    frames[:, :16, :16] = (255, 0, 0)
+    write_video(path, iter(frames), 16)
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (part * 65536 for part in matrix)
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, a, b, 0, c, d)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((1, 0, 0, 1), (0, 0)),
+        ((0, 1, -1, 0), (0, -1)),  # a quarter turn clockwise, as phones film
+        ((-1, 0, 0, -1), (-1, -1)),
+        ((0, -1, 1, 0), (-1, 0)),
+        ((-1, 0, 0, 1), (0, -1)),  # mirrored
+        ((0, 1, 1, 0), (0, 0)),
+    ],
+)
+def test_a_video_that_was_filmed_on_its_side_stands_upright(
+    tmp_path: Path, matrix: tuple[int, int, int, int], corner: tuple[int, int]
+):
+    path = lying(tmp_path / "a.mp4", matrix)
+    info = probe_video(path)
+    size = (64, 32) if matrix[0] else (32, 64)
+    assert (info.width, info.height, info.num_frames) == (*size, 3)
+    for frame in read_video(path):
+        assert frame.shape == (*size[::-1], 3)
+        corners = {(y, x): frame[y, x].astype(int) for y in (0, -1) for x in (0, -1)}
+        red = [place for place, colour in corners.items() if colour[1] < 128]
+        assert red == [corner]

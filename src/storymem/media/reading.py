@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,8 +30,8 @@ class VideoInfo:
     """What a video file says of itself.
 
     Attributes:
-        width: pixels.
-        height: pixels.
+        width: pixels, of the picture that stands upright.
+        height: pixels, likewise.
         fps: average frames per second, exact.
         num_frames: counted in the file, not guessed from the duration.
         duration: seconds, `num_frames` / `fps`.
@@ -52,18 +53,27 @@ class VideoInfo:
 
 
 def probe_video(path: Path) -> VideoInfo:
-    """What is in a video file; its frames are counted but not decoded.
+    """What is in a video file; its frames are counted, but only the first is decoded.
 
     Raises:
         MediaError: there is no such file, or it is no video that can be read.
     """
+    import av
+
     with _opened(path) as (container, stream):
         fps = _rate(stream)
         # Matroska does not store the number of frames, and what others store may be wrong: count.
-        count = sum(1 for packet in container.demux(stream) if packet.size)
+        count, first = 0, None
+        for packet in container.demux(stream):
+            count += bool(packet.size)
+            if first is None:
+                with suppress(av.error.FFmpegError):  # damage is for whoever reads it
+                    first = next(iter(stream.decode(packet)), None)
+        size = (stream.codec_context.width, stream.codec_context.height)
+        width, height = size[::-1] if first is not None and _turn(first).swap else size
         return VideoInfo(
-            width=stream.codec_context.width,
-            height=stream.codec_context.height,
+            width=width,
+            height=height,
             fps=fps,
             num_frames=count,
             duration=float(count / fps),
@@ -77,7 +87,8 @@ def probe_video(path: Path) -> VideoInfo:
 def read_video(path: Path) -> Iterator[Uint8Array]:
     """The frames of a video one by one, uint8 ``[H, W, 3]``; constant memory.
 
-    Colours are converted by the file's own tags. An FFV1 master comes back bit for bit as it was written, or not at
+    Turned upright as the file asks for (phones film on their side), as players do. Colours are converted by the file's
+    own tags. An FFV1 master comes back bit for bit as it was written, or not at
     all: the checksums of its slices are verified (so an FFV1 file without them, of level 1, is refused). Nothing is
     opened until the first frame is asked for.
 
@@ -101,7 +112,7 @@ def read_video(path: Path) -> Iterator[Uint8Array]:
             ).to_ndarray()
             if frame.pts is not None and frame.time_base is not None:
                 end = max(end, frame.pts * frame.time_base + 1 / fps)
-            yield picture.astype(np.uint8, copy=False)
+            yield _turn(frame).of(picture.astype(np.uint8, copy=False))
         said = _said_duration(container, stream)
         if said is not None and said - end > Fraction(3, 4) / fps:
             raise MediaError(
@@ -151,6 +162,34 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{path}: the video is damaged or cannot be read ({reason}): write it again.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """How a picture comes to stand upright: rows for columns first, then what was left to the right, up to down."""
+
+    swap: bool = False
+    mirror: bool = False
+    flip: bool = False
+
+    def of(self, picture: Uint8Array) -> Uint8Array:
+        """The picture upright, contiguous."""
+        upright = picture.swapaxes(0, 1) if self.swap else picture
+        upright = upright[:: -1 if self.flip else 1, :: -1 if self.mirror else 1]
+        return np.ascontiguousarray(upright)
+
+
+def _turn(frame: VideoFrame) -> _Turn:
+    """What the display matrix of a frame asks for, to the nearest quarter turn.
+
+    The matrix [a b u, c d v, x y w] takes a pixel (p, q) to (a p + c q, b p + d q).
+    """
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # its stub knows no keys
+    if matrix is None:
+        return _Turn()
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    swap = abs(a) + abs(d) < abs(b) + abs(c)
+    return _Turn(swap, (c if swap else a) < 0, (b if swap else d) < 0)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[VideoFrame]:
