@@ -412,3 +412,16 @@ def test_a_video_that_was_filmed_on_its_side_stands_upright(
         corners = {(y, x): frame[y, x].astype(int) for y in (0, -1) for x in (0, -1)}
         red = [place for place, colour in corners.items() if colour[1] < 128]
         assert red == [corner]
+
+
+def test_a_last_frame_that_is_shown_for_long_is_no_damage(tmp_path: Path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=16, width=64, height=48, pix_fmt="yuv420p", options={"bf": "0"})
+        frames = (av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in moving(9))
+        packets = [packet for frame in (*frames, None) for packet in stream.encode(frame)]
+        packets[-1].duration = round(2 / packets[-1].time_base)
+        container.mux(packets)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].duration * container.streams.video[0].time_base == Fraction(5, 2)
+    assert len(list(read_video(path))) == 9

@@ -111,7 +111,8 @@ def read_video(path: Path) -> Iterator[Uint8Array]:
                 | Interpolation.BITEXACT,
             ).to_ndarray()
             if frame.pts is not None and frame.time_base is not None:
-                end = max(end, frame.pts * frame.time_base + 1 / fps)
+                shown = max(frame.duration * frame.time_base, 1 / fps)  # the last one may be shown for long
+                end = max(end, frame.pts * frame.time_base + shown)
             yield _turn(frame).of(picture.astype(np.uint8, copy=False))
         said = _said_duration(container, stream)
         if said is not None and said - end > Fraction(3, 4) / fps:
