@@ -62,14 +62,17 @@ def test_shots_are_found_to_the_frame(video: Path) -> None:
 
 
 def test_windows_lie_inside_the_shot_and_apart() -> None:
-    assert windows_of(24, 52, 16, SETTINGS, 1) == [(33, 35, 37, 39, 41)]
-    two = windows_of(24, 52, 16, SETTINGS, 9)
+    times = [i / 16 for i in range(106)]
+    assert windows_of(24, 52, times, SETTINGS, 1) == [(33, 35, 37, 39, 41)]
+    two = windows_of(24, 52, times, SETTINGS, 9)
     assert len(two) == 2
     assert two[0][-1] < two[1][0]
     assert two[0][0] >= 26
     assert two[-1][-1] <= 49
-    assert windows_of(52, 58, 16, SETTINGS, 1) == []
-    slow = windows_of(0, 30, 4, SETTINGS, 1)  # footage slower than the clip: frames stand twice
+    assert windows_of(52, 58, times, SETTINGS, 1) == []
+    slow = windows_of(
+        0, 30, [i / 4 for i in range(30)], SETTINGS, 1
+    )  # footage slower than the clip: frames stand twice
     assert slow[0] == tuple(slow[0][0] + offset for offset in (0, 0, 1, 2, 2))
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from storymem.errors import MediaError, SettingsError, StorageError
-from storymem.media import write_video
+from storymem.media import read_video, write_video
 from storymem.memory.encoders import load_encoder
 from storymem.training import prepare
 from storymem.training.footage import FootageSettings, read_clips, write_clips
@@ -276,3 +279,43 @@ def test_a_damaged_embedding_is_made_again(videos: list[Path], tmp_path: Path) -
     run(videos, tmp_path)
     again = {path: path.read_bytes() for path in made}
     assert all(len(again[path]) == len(made[path]) for path in made)
+
+
+def varying(path: Path) -> Path:
+    """Three shots of one colour each, 40 frames at 16 per second, 24 at 4 and 40 at 16 again."""
+    lengths = [Fraction(1, 16)] * 40 + [Fraction(1, 4)] * 24 + [Fraction(1, 16)] * 40
+    colours = [(200, 40, 40)] * 40 + [(40, 200, 40)] * 24 + [(40, 40, 200)] * 40
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=16, width=64, height=48, pix_fmt="yuv420p", options={"bf": "0"})
+        stream.codec_context.time_base = Fraction(1, 16)
+        for time, colour in zip(itertools.accumulate(lengths, initial=Fraction(0)), colours, strict=False):
+            picture = (np.array(colour) + rng.integers(-3, 4, (48, 64, 3))).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = int(time * 16), Fraction(1, 16)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_no_clip_has_a_cut_where_the_rate_of_frames_varies(tmp_path: Path) -> None:
+    video = varying(tmp_path / "phone.mp4")
+    assert detect_shots(video) == [(0, 40), (40, 64), (64, 104)]
+    report = run([video], tmp_path / "data", clips_per_shot=2)
+    assert (report.shots, report.too_short, report.left_out) == (3, 0, 0)
+    clips = read_clips(tmp_path / "data")
+    assert len(clips) == 6
+    slow = [clip for clip in clips if 40 <= clip.first_frame < 64]
+    assert [clip.last_frame - clip.first_frame for clip in slow] == [2, 2]  # 5 frames at 8 per second: half a second
+    for clip in clips:
+        frames = np.stack(list(read_video(tmp_path / "data" / "clips" / f"{clip.id}.mp4"))).astype(int)
+        assert np.ptp(frames.mean(axis=(1, 2)), axis=0).max() < 20
+
+
+def test_clips_that_are_not_met_are_told(videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = prepare.read_video
+    monkeypatch.setattr(prepare, "read_video", lambda path: itertools.islice(whole(path), 30))
+    told: list[str] = []
+    report = run(videos[:1], tmp_path, on_trouble=told.append)
+    assert (report.left_out, report.clips) == (1, 0)
+    assert "a.mp4: 1 of its clips were not met when it was read again" in told[0]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from storymem.errors import MediaError, MissingExtraError, SettingsError
+from storymem.errors import MediaError, SettingsError
 from storymem.film.storage import hash_file, make_folder, remove_file, replace_file
-from storymem.media import from_uint8, probe_video, read_video, resize_frame, to_uint8, write_png, write_video
+from storymem.media import from_uint8, read_video, resize_frame, to_uint8, write_png, write_video
 from storymem.training.footage import FootageClip, FootageSettings, read_settings
 from storymem.training.listing import ClipList, FoundClips
+from storymem.training.shots import detect_shots, find_shots, windows_of
 
 if TYPE_CHECKING:
     from storymem.memory.encoders import AestheticScorer, FrameEncoder
@@ -29,8 +28,6 @@ __all__ = ["PrepareReport", "detect_shots", "find_videos", "group_related", "pre
 
 _LOOKED_AT = 5  # frames of a clip that are scored and embedded
 _SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"}
-_SHORTEST = 4  # frames of a shot that is told from its neighbours
-_MARGIN = 2  # frames left out at both ends of a shot: a cut is not always where it was found
 
 
 @dataclass
@@ -85,68 +82,6 @@ def find_videos(paths: Sequence[Path], output: Path | None = None) -> list[Path]
     if not found:
         raise MediaError(f"{paths[0]}: no videos there; looked for {', '.join(sorted(_SUFFIXES))}.")
     return list(dict.fromkeys(found))
-
-
-def detect_shots(path: Path) -> list[tuple[int, int]]:
-    """Shots of a video as (first frame, frame after the last), by PySceneDetect's adaptive detector.
-
-    Raises:
-        MediaError: the video cannot be read.
-        MissingExtraError: PySceneDetect is not installed.
-    """
-    from av.error import FFmpegError
-
-    try:
-        from scenedetect import AdaptiveDetector, SceneManager, open_video
-        from scenedetect.video_stream import VideoOpenFailure
-    except ImportError as error:
-        raise MissingExtraError("scenedetect", "train", "find the shots of a video") from error
-    errors: list[str] = []
-
-    def hear(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.ERROR:  # it gave up, and what follows in the video is not looked at
-            errors.append(record.getMessage())
-        return False  # not shown: it does not say which video it is about
-
-    logger = logging.getLogger("pyscenedetect")
-    logger.addFilter(hear)
-    try:
-        probe_video(path)  # our own words for a file that is missing or damaged
-        # Not suppressed, PyAV would hand everything that FFmpeg says to the terminal, for the rest of the process.
-        video = open_video(str(path), backend="pyav", suppress_output=True)
-        manager = SceneManager()
-        # Short shots count: one that is overlooked would be a cut inside a clip.
-        manager.add_detector(AdaptiveDetector(min_scene_len=_SHORTEST))
-        manager.detect_scenes(video)
-    except (VideoOpenFailure, FFmpegError, OSError, ValueError) as error:  # ValueError: names in it are no UTF-8
-        raise MediaError(f"{path}: the video cannot be read ({error}): write it again.") from error
-    finally:
-        logger.removeFilter(hear)
-    shots = [(first.frame_num, end.frame_num) for first, end in manager.get_scene_list(start_in_scene=True)]
-    if errors or not shots:
-        raise MediaError(f"{path}: the video is damaged ({(errors or ['it has no frames'])[0]}): write it again.")
-    return shots
-
-
-def windows_of(first: int, end: int, fps: float, settings: FootageSettings, most: int) -> list[tuple[int, ...]]:
-    """Frames of the clips that a shot gives: at most `most`, evenly spread, not overlapping.
-
-    Args:
-        first: frame of the video.
-        end: frame after the shot's last.
-        fps: of the video.
-        settings: length and rate of a clip.
-        most: clips per shot.
-    """
-    first, end = first + _MARGIN, end - _MARGIN
-    offsets = [round(i * fps / settings.fps) for i in range(settings.num_frames)]
-    span = offsets[-1] + 1
-    count = min(most, (end - first) // span)
-    if count < 1:
-        return []
-    gap = (end - first - count * span) / count
-    starts = [first + math.floor(gap / 2 + i * (span + gap)) for i in range(count)]
-    return [tuple(start + offset for offset in offsets) for start in starts]
 
 
 def group_related(
@@ -298,11 +233,10 @@ def _cut_video(
 ) -> None:
     """Cut one video and note in `found` what came of it; if it is damaged, the clips before the damage are noted."""
     windows = []
-    shots = detect_shots(path)
+    shots, times = find_shots(path)
     found.shots = len(shots)
-    fps = float(probe_video(path).fps)
     for first, end in shots:
-        cut = windows_of(first, end, fps, settings, clips_per_shot)
+        cut = windows_of(first, end, times, settings, clips_per_shot)
         found.too_short += not cut
         windows += cut
     try:
@@ -324,7 +258,11 @@ def _cut_video(
 def _cut(
     path: Path, windows: Sequence[tuple[int, ...]], settings: FootageSettings
 ) -> Iterator[tuple[tuple[int, ...], npt.NDArray[np.float32]]]:
-    """The frames ``[F, 3, H, W]`` of each window, in one pass through the video; windows are in order."""
+    """The frames ``[F, 3, H, W]`` of each window, in one pass through the video; windows are in order.
+
+    Raises:
+        MediaError: the video is damaged, or has fewer frames than were counted in it.
+    """
     waiting = list(windows)
     frames: dict[int, npt.NDArray[np.float32]] = {}
     if not waiting:
@@ -338,6 +276,7 @@ def _cut(
             frames = {}
             if not waiting:
                 return
+    raise MediaError(f"{path}: {len(waiting)} of its clips were not met when it was read again: write it again.")
 
 
 def _some(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
