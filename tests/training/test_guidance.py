@@ -62,6 +62,30 @@ def test_the_teacher_says_what_the_pipeline_computes(
     torch.testing.assert_close(said, pipelines, atol=1e-4, rtol=1e-4)
 
 
+def test_a_copied_teacher_computes_where_the_run_does(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_components(small_model)
+    prompts = PromptCache(model.tokenizer, model.text_encoder, "cpu")  # type: ignore[arg-type]
+    elsewhere = torch.device("meta")  # no accelerator is needed for it
+    denoiser = Denoiser(model.transformer)  # type: ignore[arg-type]
+    teacher = GuidedTeacher(DistilSection(guidance_scale=2), prompts, denoiser, apart=True, device=elsewhere)
+    with teacher._teaching(denoiser) as copy:
+        assert {parameter.device for parameter in copy.parameters()} == {elsewhere}
+    assert next(denoiser.parameters()).device.type == "cpu"
+
+    asked: list[Any] = []
+    whole = GuidedTeacher.__init__
+
+    def listen(self: GuidedTeacher, *arguments: Any, **options: Any) -> None:
+        asked.append(options["device"])
+        whole(self, *arguments, **options)
+
+    monkeypatch.setattr(GuidedTeacher, "__init__", listen)
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", "train=full", GUIDED, ALONE, "steps=1"))
+    assert asked == [torch.device("cpu")]  # the accelerator's
+
+
 @pytest.mark.parametrize("share", ["tokens={clip: 1}", "tokens={clip: 0.5, memory: 0.5}"])
 @pytest.mark.parametrize("trained", ["lora", "full"])
 def test_a_model_learns_its_own_guidance(small_model: Path, tmp_path: Path, trained: str, share: str) -> None:

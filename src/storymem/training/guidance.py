@@ -31,13 +31,23 @@ class GuidedTeacher:
         prompts: embeddings of the negative prompt.
         denoiser: as it is before it is trained.
         apart: keep a copy, because the denoiser's own weights will change; else they stay, under a LoRA.
+        device: where the copy computes; None: where the denoiser is now.
     """
 
-    def __init__(self, config: DistilSection, prompts: PromptCache, denoiser: Denoiser, *, apart: bool) -> None:
+    def __init__(
+        self,
+        config: DistilSection,
+        prompts: PromptCache,
+        denoiser: Denoiser,
+        *,
+        apart: bool,
+        device: torch.device | None = None,
+    ) -> None:
         self.config = config
         self._prompts = prompts
         self._denoiser = denoiser
-        self._copy = deepcopy(denoiser).requires_grad_(False).eval() if apart else None
+        # A copy moves by itself: the denoiser goes to the accelerator only when its training begins.
+        self._copy = deepcopy(denoiser).requires_grad_(False).eval().to(device) if apart else None
 
     @torch.no_grad()
     def velocity(

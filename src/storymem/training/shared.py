@@ -14,6 +14,7 @@ from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.layout import check_tokens
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import Components
+from storymem.models.own_sampling import read_sampling
 from storymem.settings import SamplingConfig
 from storymem.training.ahead import DrawnAhead
 from storymem.training.attention import use_matrix_attention
@@ -51,6 +52,7 @@ __all__ = [
     "make_pipeline",
     "make_recogniser",
     "open_data",
+    "refuse_other_blank",
     "refuse_sheets_of_experts",
     "seed_network",
     "vae_digest",
@@ -236,6 +238,17 @@ class DenoisingRun:
             accelerator.wait_for_everyone()
             self.vae.to("cpu")  # footage is in latents now
         self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
+
+
+def refuse_other_blank(stage: MemoryStage) -> None:
+    """Raise `SettingsError` if a LoRA were to get used to other blank frames than the model under it is."""
+    said = read_sampling(stage.model)
+    trained, wanted = said.get("blank", "zeros"), stage.conditioning.blank
+    if said and stage.train == "lora" and trained != wanted:
+        raise SettingsError(
+            f"conditioning.blank is {wanted}, but {stage.model} was trained with {trained}, as its sampling.json says: "
+            f"set conditioning.blank to {trained}."
+        )
 
 
 def refuse_sheets_of_experts(stage: BaseStage | MemoryStage) -> None:

@@ -10,7 +10,6 @@ import torch
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.models.layouts import find_model
-from storymem.models.own_sampling import read_sampling
 from storymem.pipeline import DEFAULT_BOUNDARY_RATIO
 from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
@@ -41,6 +40,7 @@ from storymem.training.shared import (
     make_pipeline,
     make_recogniser,
     open_data,
+    refuse_other_blank,
     refuse_sheets_of_experts,
     seed_network,
     whole_copy,
@@ -273,17 +273,6 @@ class _BaseRun(DenoisingRun):
         return folder
 
 
-def _refuse_other_blank(stage: MemoryStage) -> None:
-    """Raise `SettingsError` if a LoRA were to get used to other blank frames than the model under it is."""
-    said = read_sampling(stage.model)
-    trained, wanted = said.get("blank", "zeros"), stage.conditioning.blank
-    if said and stage.train == "lora" and trained != wanted:
-        raise SettingsError(
-            f"conditioning.blank is {wanted}, but {stage.model} was trained with {trained}, as its sampling.json says: "
-            f"set conditioning.blank to {trained}."
-        )
-
-
 class _MemoryRun(DenoisingRun):
     """Memory for a model that exists: ``OUTPUT/lora``, or ``OUTPUT/model`` where all its weights were trained.
 
@@ -298,7 +287,7 @@ class _MemoryRun(DenoisingRun):
             raise SettingsError(
                 f"{stage.model}: has one expert, so `expert: {stage.expert}` says nothing; leave it out."
             )
-        _refuse_other_blank(stage)
+        refuse_other_blank(stage)
         parts = load_components(stage.model, only=["vae", "text_encoder", "tokenizer"])
         super().__init__(stage, accelerator, parts.vae)
         self.stage = stage
@@ -352,11 +341,15 @@ class _MemoryRun(DenoisingRun):
             self.spans[name],
             self.accelerator,
             prompts=self.prompts,
-            teacher=None
-            if stage.distil is None
-            else GuidedTeacher(stage.distil, self.prompts, denoiser, apart=stage.train == "full"),
+            teacher=self._teacher(denoiser),
             draw_sheet=lambda: self._sheet(denoiser),
         )
+
+    def _teacher(self, denoiser: Denoiser) -> GuidedTeacher | None:
+        if self.stage.distil is None:
+            return None
+        apart = self.stage.train == "full"
+        return GuidedTeacher(self.stage.distil, self.prompts, denoiser, apart=apart, device=self.accelerator.device)
 
     def _sheet(self, denoiser: Denoiser) -> Any:
         pipe = make_pipeline(denoiser.transformer, self.vae, self.text_encoder, self.tokenizer)
