@@ -151,10 +151,27 @@ def test_mistakes_are_told(prepared: Path, video: Path, tmp_path: Path) -> None:
         ({"id": 1}, "clips.jsonl:1: is not a clip"),
         (good | {"id": "../x"}, "none of ours"),
         (good | {"captions": "a"}, "captions must be a list"),
+        (good | {"group": "x"}, "clips.jsonl:1: group must be a number"),
+        (good | {"id": 7}, "clips.jsonl:1: id must be a text"),
+        (good | {"captions": ["a fox \ud83d"]}, r"clips.jsonl:1: has half a character \('\\ud83d'\)"),
     ):
         (tmp_path / "clips.jsonl").write_text(json.dumps(values) + "\n")
         with pytest.raises(SettingsError, match=message):
             read_clips(tmp_path)
+
+
+def test_a_clip_cannot_be_listed_twice(prepared: Path, tmp_path: Path) -> None:
+    first, second, *_ = read_clips(prepared)
+    write_clips(tmp_path, [first, second, replace(first, captions=("Again.",))])
+    with pytest.raises(SettingsError, match=rf"clips\.jsonl:3: the id {first.id} is that of line 1 too"):
+        read_clips(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0c"])
+def test_captions_may_have_any_line_end(prepared: Path, tmp_path: Path, end: str) -> None:
+    clips = [replace(clip, captions=(f"A fox.{end}It runs.",)) for clip in read_clips(prepared)]
+    write_clips(tmp_path, clips)
+    assert read_clips(tmp_path) == clips
 
 
 def test_footage_can_be_trained_on(prepared: Path, tmp_path: Path) -> None:

@@ -101,10 +101,11 @@ def read_clips(folder: Path) -> list[FootageClip]:
     """
     path = folder / "clips.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # no other ends a line: captions may have them
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error}): {_NO_FOOTAGE}.") from error
-    clips = []
+    clips: list[FootageClip] = []
+    lines_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -114,10 +115,25 @@ def read_clips(folder: Path) -> list[FootageClip]:
             clip = FootageClip(**values)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise SettingsError(f"{path}:{number}: is not a clip ({error}); put the line back as it was.") from error
-        if not _FILE_SAFE.fullmatch(str(clip.id)):
+        for name, kind in (("id", str), ("group", int), ("source", str), ("first_frame", int), ("last_frame", int)):
+            if type(getattr(clip, name)) is not kind:
+                what = "text" if kind is str else "number"
+                raise SettingsError(f"{path}:{number}: {name} must be a {what}; put the line back as it was.")
+        if not _FILE_SAFE.fullmatch(clip.id):
             raise SettingsError(f"{path}:{number}: the id {clip.id!r} is none of ours; put the line back as it was.")
         if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
             raise SettingsError(f'{path}:{number}: captions must be a list of texts, such as ["A fox runs."].')
+        try:
+            "".join([clip.source, *texts]).encode()
+        except UnicodeEncodeError as error:  # half of a pair, as "\\ud83d" alone
+            raise SettingsError(
+                f"{path}:{number}: has half a character ({error.object[error.start]!a}): write it whole, or leave it out."
+            ) from error
+        if lines_of.setdefault(clip.id, number) != number:
+            raise SettingsError(
+                f"{path}:{number}: the id {clip.id} is that of line {lines_of[clip.id]} too, and a clip would be its own "
+                "memory: remove one of them."
+            )
         clips.append(replace(clip, captions=tuple(texts)))
     return clips
 
