@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +88,8 @@ def prepare(
         from storymem.training.config import load_config
         from storymem.training.stages import encode_footage
 
-        count = encode_footage(load_config(encode, (f"data.folder={output}",)))
+        folder = json.dumps(str(output), ensure_ascii=False)  # a name may mean something else in YAML
+        count = encode_footage(load_config(encode, (f"data.folder={folder}",)))
         typer.echo(f"latents of {count} clips are in {output}.")
     if left_out:  # last, after all that can be done without them
         raise MediaError(
