@@ -281,6 +281,66 @@ def test_a_damaged_embedding_is_made_again(videos: list[Path], tmp_path: Path) -
     assert all(len(again[path]) == len(made[path]) for path in made)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clips_per_shot": 0}, "clips_per_shot is 0; it must be 1 or more"),
+        ({"clips_per_shot": -1}, "clips_per_shot is -1"),
+        ({"largest_group": 0}, "largest_group is 0"),
+        ({"similarity": float("nan")}, "similarity is nan; it must be a number"),
+        ({"min_quality": float("nan")}, "min_quality is nan"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(
+    options: dict[str, float], message: str, videos: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        run(videos, tmp_path / "data", **options)
+    assert not (tmp_path / "data").exists()
+
+
+def test_no_clip_shows_the_frames_of_another(videos: list[Path], tmp_path: Path) -> None:
+    data, copy, told = tmp_path / "data", tmp_path / "a copy.mp4", list[str]()
+    run(videos[:1], data)
+    before = read_clips(data)
+    copy.write_bytes(videos[0].read_bytes())
+    report = run([copy], data, on_trouble=told.append)
+    assert read_clips(data) == before
+    assert (report.shots, report.clips) == (2, 2)
+    assert told == [
+        f"{copy}: 2 clips are left out, because clips that are listed show the same frames: remove the lines of those "
+        "to have these."
+    ]
+    run([videos[0], copy], data, clips_per_shot=2)
+    clips = read_clips(data)
+    assert set(before) <= {replace(clip, group=old.group) for clip in clips for old in before}
+    spans = sorted((clip.first_frame, clip.last_frame) for clip in clips)
+    assert all(one[1] < other[0] for one, other in itertools.pairwise(spans))
+    assert {path.stem for path in (data / "clips").iterdir()} == {clip.id for clip in clips}
+
+
+def test_a_name_that_is_no_utf8_is_listed(videos: list[Path], tmp_path: Path) -> None:
+    odd = tmp_path / "a\udcff.mp4"
+    odd.write_bytes(videos[0].read_bytes())
+    run([odd], tmp_path / "data")
+    assert [clip.source for clip in read_clips(tmp_path / "data")] == ["a?.mp4"] * 2
+
+
+@pytest.mark.parametrize("name", ["2024", "a: b", "data #2", "true", "*x"])
+def test_a_folder_to_encode_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from storymem.cli import main
+    from storymem.training import stages
+
+    asked: list[Path | None] = []
+    monkeypatch.setattr(stages, "encode_footage", lambda stage: asked.append(stage.data.folder) or 0)
+    config = tmp_path / "config.yaml"
+    config.write_text("stage: memory\noutput: out\nsteps: 1\nmodel: m\ndata: {num_frames: 5}\n")
+    monkeypatch.setattr("sys.argv", ["storymem", "data", "prepare", "-o", name, "--encode", str(config)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code or 0, asked) == (0, [Path(name)])
+
+
 def varying(path: Path) -> Path:
     """Three shots of one colour each, 40 frames at 16 per second, 24 at 4 and 40 at 16 again."""
     lengths = [Fraction(1, 16)] * 40 + [Fraction(1, 4)] * 24 + [Fraction(1, 16)] * 40

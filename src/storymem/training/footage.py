@@ -125,14 +125,15 @@ def read_clips(folder: Path) -> list[FootageClip]:
             raise SettingsError(f'{path}:{number}: captions must be a list of texts, such as ["A fox runs."].')
         try:
             "".join([clip.source, *texts]).encode()
-        except UnicodeEncodeError as error:  # half of a pair, as "\\ud83d" alone
+        except UnicodeEncodeError as error:  # half of a pair, as "\ud83d" alone
             raise SettingsError(
-                f"{path}:{number}: has half a character ({error.object[error.start]!a}): write it whole, or leave it out."
+                f"{path}:{number}: has half a character ({error.object[error.start]!a}): write it whole, or leave it "
+                "out."
             ) from error
         if lines_of.setdefault(clip.id, number) != number:
             raise SettingsError(
-                f"{path}:{number}: the id {clip.id} is that of line {lines_of[clip.id]} too, and a clip would be its own "
-                "memory: remove one of them."
+                f"{path}:{number}: the id {clip.id} is that of line {lines_of[clip.id]} too, and a clip would be its "
+                "own memory: remove one of them."
             )
         clips.append(replace(clip, captions=tuple(texts)))
     return clips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,12 +19,14 @@ class FoundClips:
     Attributes:
         shots: found.
         too_short: shots shorter than a clip.
+        there: clips left out, because others that are listed show some of the same frames.
         good: clips that were cut, by id.
         bad: scores of clips that are too bad, by id.
     """
 
     shots: int = 0
     too_short: int = 0
+    there: int = 0
     good: dict[str, FootageClip] = field(default_factory=dict)
     bad: dict[str, float] = field(default_factory=dict)
 
@@ -51,6 +53,20 @@ class ClipList:
     def is_captioned(self, clip_id: str) -> bool:
         """Whether somebody has described that clip."""
         return clip_id in self.clips and bool(self.clips[clip_id].captions)
+
+    def shows(self, digest: str, clip_id: str, frames: Sequence[int]) -> bool:
+        """Whether another clip has some of these frames: of the same video, cut otherwise, or of a copy of it.
+
+        Args:
+            digest: of the video, as ids have it.
+            clip_id: of the clip that these frames would make; if it is there itself, it is made anew.
+            frames: in order.
+        """
+        clips = self.clips | self._waiting.good
+        return clip_id not in clips and any(
+            clip.id.split("-")[-2:-1] == [digest] and clip.first_frame <= frames[-1] and frames[0] <= clip.last_frame
+            for clip in clips.values()
+        )
 
     def add(self, found: FoundClips) -> None:
         """Have clips wait for the next `save`."""

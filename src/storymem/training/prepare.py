@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,14 +156,19 @@ def prepare_footage(
         largest_group: clips in a group at most; the method had about 16.
         clips_per_shot: clips cut from one shot at most.
         on_video: called with each video and the number of its clips.
-        on_trouble: called with one sentence about each video that is left out, and whenever the list of clips cannot
-            be read in between; that is tried again after the next video.
+        on_trouble: called with one sentence about each video that is left out, of which clips are left out because
+            others show the same frames, and whenever the list of clips cannot be read in between; that is tried again
+            after the next video.
 
     Raises:
-        SettingsError: the folder was prepared with other settings, or its files are damaged.
+        SettingsError: the folder was prepared with other settings, its files are damaged, or a number is out of range.
         StorageError: the system refused a write; the clips of the videos before it are listed.
         MissingExtraError: PySceneDetect is not installed.
     """
+    _check_numbers(
+        {"similarity": similarity, "min_quality": min_quality},
+        {"clips_per_shot": clips_per_shot, "largest_group": largest_group},
+    )
     _check_settings(folder, settings)
     report = PrepareReport()
     listing = ClipList(folder)
@@ -171,7 +177,7 @@ def prepare_footage(
     for path in videos:
         found = FoundClips()
         try:
-            _cut_video(path, folder, settings, found, clips_per_shot, encoder, scorer, threshold)
+            _cut_video(path, folder, settings, listing, found, clips_per_shot, encoder, scorer, threshold)
         except MediaError as error:
             report.left_out += 1
             for clip_id in found.good.keys() - listing.clips.keys():  # cut before the damage was met
@@ -182,6 +188,11 @@ def prepare_footage(
         report.shots += found.shots
         report.too_short += found.too_short
         bad |= found.bad.keys()
+        if found.there and on_trouble is not None:
+            on_trouble(
+                f"{path}: {found.there} clips are left out, because clips that are listed show the same frames: remove "
+                "the lines of those to have these."
+            )
         listing.add(found)
         try:
             listing.save()
@@ -207,6 +218,15 @@ def prepare_footage(
     return report
 
 
+def _check_numbers(shares: Mapping[str, float | None], counts: Mapping[str, int]) -> None:
+    for name, share in shares.items():
+        if share is not None and math.isnan(share):
+            raise SettingsError(f"{name} is {share}; it must be a number.")
+    for name, count in counts.items():
+        if count < 1:
+            raise SettingsError(f"{name} is {count}; it must be 1 or more.")
+
+
 def _check_settings(folder: Path, settings: FootageSettings) -> None:
     """Start a folder, or see that it was started with the same settings."""
     make_folder(folder)
@@ -225,6 +245,7 @@ def _cut_video(
     path: Path,
     folder: Path,
     settings: FootageSettings,
+    listing: ClipList,
     found: FoundClips,
     clips_per_shot: int,
     encoder: FrameEncoder,
@@ -244,13 +265,17 @@ def _cut_video(
     except OSError as error:
         raise MediaError(f"{path}: the video cannot be read ({error.strerror or error}): write it again.") from error
     name = f"{re.sub(r'[^A-Za-z0-9]+', '-', path.stem)[:40].strip('-')}-{digest[:8]}"
-    for window, frames in _cut(path, windows, settings):
-        clip_id = f"{name}-{window[0]:07d}"
+    ids = {window: f"{name}-{window[0]:07d}" for window in windows}
+    new = [window for window in windows if not listing.shows(digest[:8], ids[window], window)]
+    found.there = len(windows) - len(new)
+    source = path.name.encode(errors="replace").decode()  # a name may be no UTF-8, the list is
+    for window, frames in _cut(path, new, settings):
+        clip_id = ids[window]
         quality = _quality(frames, scorer)
         if quality is not None and threshold is not None and quality < threshold:
             found.bad[clip_id] = quality
             continue
-        found.good[clip_id] = FootageClip(clip_id, 0, path.name, window[0], window[-1], quality)
+        found.good[clip_id] = FootageClip(clip_id, 0, source, window[0], window[-1], quality)
         _write_clip(folder, clip_id, frames, settings.fps)
         _write_embedding(folder, clip_id, encoder, frames)
 
