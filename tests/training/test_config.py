@@ -122,11 +122,31 @@ def test_what_does_nothing_for_other_stages_is_refused() -> None:
         (footage.replace("prepared", "prepared, store: device"), "data.store does nothing with data.folder"),
         (footage + "runtime: {workers: 2}\n", "runtime.workers does nothing with data.folder"),
         (MINIMAL + "optimizer: {betas: [0.9, 1]}\n", "less than 1"),
+        (
+            VAE + "optimizer: {final_ratio: 0.1}\n",
+            "optimizer.final_ratio does nothing with optimizer.schedule constant",
+        ),
+        (MINIMAL + "noise: {mean: 3, std: 2}\n", "noise.mean, noise.std do nothing with noise.distribution uniform"),
+        (
+            MINIMAL.replace("storyland", "storyland, variants: 0")
+            + "conditioning: {augment: {blur: 3, jpeg: [1, 9]}}\n",
+            "conditioning.augment.blur, conditioning.augment.jpeg do nothing with data.variants 0",
+        ),
+        (
+            MINIMAL + "conditioning: {drop_prompt: 0}\ndistil: {memory_guidance_scale: 2, negative_prompt: fog}\n",
+            "distil.negative_prompt does nothing with distil.guidance_scale 1",
+        ),
+        (
+            VAE + "vae: {freeze_encoder: true, start: v}\nloss: {kl: 5}\n",
+            "loss.kl does nothing with vae.freeze_encoder",
+        ),
+        (VAE + "loss: {single_frames: 0.8, known_frames: 0.5}\n", "together are above 1"),
     ):
         with pytest.raises(SettingsError, match=message):
             parse_config(text, "a.yaml")
     parse_config(MINIMAL + "lora: {rank: 4}\nruntime: {base_dtype: bfloat16}\n", "a.yaml")
     parse_config(full + "lora: {rank: 4}\n", "a.yaml")  # a file for either way
+    parse_config(VAE + "vae: {freeze_encoder: true, start: v}\nloss: {kl: 0, single_frames: 1}\n", "a.yaml")
     parse_config(VAE.replace("world: storyland", "folder: prepared, pool: 8"), "a.yaml")
 
 

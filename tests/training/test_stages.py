@@ -308,6 +308,9 @@ def test_mistakes_are_told(small_model: Path, tmp_path: Path) -> None:
         train(toys.stage(toys.MEMORY, tmp_path / "c", f"model={small_model}", "data.world=moon"))
     with pytest.raises(SettingsError, match="squares do not know colour"):
         train(toys.stage(toys.MEMORY, tmp_path / "d", f"model={small_model}", "data.options={colour: 1}"))
+    with pytest.raises(SettingsError, match=r"text_encoder\.max_tokens is 99, but prompts of .* have 24 tokens"):
+        given = (f"vae={small_model / 'vae'}", f"start={small_model}", "text_encoder.max_tokens=99")
+        train(toys.stage(toys.BASE, tmp_path / "f", *given))
     with pytest.raises(SettingsError, match="no group of related clips has"):
         train(toys.stage(toys.MEMORY, tmp_path / "e", f"model={small_model}", many, "steps=30"))
     with pytest.raises(SettingsError, match="of two experts only one is in memory"):

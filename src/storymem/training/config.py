@@ -63,6 +63,8 @@ class _Stage(Section):
             raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})")
         if self.optimizer.kind == "muon" and self.runtime.fsdp:
             raise ValueError("optimizer.kind muon needs whole matrices, and runtime.fsdp shards them: use adamw")
+        if self.optimizer.schedule == "constant":
+            _refuse_idle(self, "with optimizer.schedule constant", ("optimizer.final_ratio",))
         return self
 
 
@@ -82,6 +84,8 @@ class VaeStage(_Stage):
             )
         if self.loss.code_noise and not self.vae.freeze_encoder:
             raise ValueError("loss.code_noise is for a code that stays as it is: set vae.freeze_encoder")
+        if self.vae.freeze_encoder and self.loss.kl:  # 0 may be said as well
+            _refuse_idle(self, "with vae.freeze_encoder, which fixes what it is about", ("loss.kl",))
         return self
 
     @model_validator(mode="after")
@@ -142,6 +146,15 @@ class _DenoisingStage(_Stage):
         for name, wanted in (("focus", self.loss.focus > 1), ("recognition", self.loss.recognition > 0)):
             if wanted and self.data.folder is not None:
                 raise ValueError(f"loss.{name} needs a world: of footage it is not known where its subjects are")
+        return self
+
+    @model_validator(mode="after")
+    def _is_drawn(self) -> _DenoisingStage:
+        if self.noise.distribution == "uniform":
+            _refuse_idle(self, "with noise.distribution uniform", ("noise.mean", "noise.std"))
+        if not self.data.variants:
+            damage = tuple(f"conditioning.augment.{name}" for name in type(self.conditioning.augment).model_fields)
+            _refuse_idle(self, "with data.variants 0", damage)
         return self
 
     @model_validator(mode="after")
@@ -206,6 +219,8 @@ class MemoryStage(_DenoisingStage):
             raise ValueError("distil makes guidance by the prompt needless: set conditioning.drop_prompt to 0")
         if self.distil.memory_guidance_scale > 1 and not self.conditioning.max_memory:
             raise ValueError("distil.memory_guidance_scale needs memory: raise conditioning.max_memory")
+        if self.distil.guidance_scale == 1:
+            _refuse_idle(self, "with distil.guidance_scale 1", ("distil.negative_prompt",))
         _refuse_idle(self, "with distil, after which one pass is enough", ("sample.guidance_scale",))
         return self
 

@@ -74,11 +74,11 @@ class TextEncoderSection(Section):
     d_ff: Positive = 384
     """Inner width of the feed-forward."""
     vocabulary: Positive = 2048
-    """Tokens at most; learned from the captions (byte-pair encoding, words of any script)."""
+    """Tokens at most; learned from the captions (byte-pair encoding, words of any script), if there is no `start`."""
     max_tokens: Positive = 64
-    """Length of a prompt in tokens."""
+    """Length of a prompt in tokens; with `start` that of its tokenizer."""
     captions: Positive = 4096
-    """Captions the tokenizer is learned from, at most."""
+    """Captions the tokenizer is learned from, at most, if there is no `start`."""
 
 
 class VaeSection(Section):

@@ -308,3 +308,9 @@ class VaeLossSection(Section):
     """Noise on codes before they are decoded, at most, as models see it: a decoder that forgives their errors."""
     known_frames: Share = 0.1
     """Share of steps on clips that are zero after the first frames, as the condition of a shot is."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> VaeLossSection:
+        if self.single_frames + self.known_frames > 1 and "known_frames" in self.model_fields_set:
+            raise ValueError("single_frames and known_frames together are above 1")
+        return self

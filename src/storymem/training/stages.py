@@ -47,7 +47,7 @@ from storymem.training.shared import (
 )
 from storymem.training.stills import quicken_stills
 from storymem.training.store import GroupStore
-from storymem.training.text import PromptCache, build_tokenizer
+from storymem.training.text import PromptCache, build_tokenizer, check_length
 from storymem.training.vae import Autoencoder, PixelLoader, VaeTask, latent_statistics
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ class _BaseRun(DenoisingRun):
         tokenizer: Any
         if stage.start is not None:
             tokenizer = load_components(stage.start, only=["tokenizer"]).tokenizer
+            check_length(tokenizer, stage.text_encoder, stage.start)
         else:
             tokenizer = build_tokenizer(self.source.captions(stage.text_encoder.captions), stage.text_encoder)
         if self.accelerator.is_main_process:

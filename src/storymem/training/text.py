@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
+from storymem.errors import SettingsError
 from storymem.pipeline import text_length
 from storymem.training.clauses import marks_of
 from storymem.training.clips import Caption
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from storymem.training.network_sections import TextEncoderSection
 
-__all__ = ["PromptCache", "PromptIds", "Text", "build_tokenizer", "embed_tokens", "tokenize"]
+__all__ = ["PromptCache", "PromptIds", "Text", "build_tokenizer", "check_length", "embed_tokens", "tokenize"]
 
 
 class Text(NamedTuple):
@@ -110,6 +111,20 @@ class PromptIds:
         out = _split(self.tokenizer, clean, offsets=True)
         marks = [marks_of(*pair) for pair in zip(prompts, out.offset_mapping.tolist(), strict=True)]
         return out.input_ids, out.attention_mask, torch.tensor(marks)
+
+
+def check_length(tokenizer: PreTrainedTokenizerBase, config: TextEncoderSection, start: Path) -> None:
+    """Refuse another length of prompts than that of the tokenizer that a run begins with.
+
+    Raises:
+        SettingsError: `text_encoder.max_tokens` was given, and is not what the tokenizer at `start` has.
+    """
+    length = text_length(tokenizer)
+    if "max_tokens" in config.model_fields_set and config.max_tokens != length:
+        raise SettingsError(
+            f"text_encoder.max_tokens is {config.max_tokens}, but prompts of {start} have {length} tokens, and its "
+            f"tokenizer is kept: leave it out, or say {length}."
+        )
 
 
 class PromptCache:
