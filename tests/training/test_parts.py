@@ -13,6 +13,7 @@ import toys
 from typer.testing import CliRunner
 
 from storymem.conditioning.codec import LatentCodec
+from storymem.errors import CheckpointError
 from storymem.training.augment import augment, blur, jpeg, move
 from storymem.training.ema import Ema
 from storymem.training.encode import SourceLoader
@@ -96,6 +97,11 @@ def test_prompts_are_kept_on_disk_and_embedded_once(tmp_path: Path) -> None:
     torch.testing.assert_close(fresh(["a fox", ""]), expected, atol=1e-6, rtol=1e-5)
     with pytest.raises(AssertionError, match="'a hen' was not embedded"):
         fresh(["a hen"])
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-3])
+    damaged = PromptCache(parts.tokenizer, parts.text_encoder, "cpu", folder=tmp_path)
+    with pytest.raises(CheckpointError, match=r"\.safetensors: cannot be read .* remove it and it will be made again"):
+        damaged(["a fox"])
 
 
 def test_the_average_follows_and_can_be_put_in_place() -> None:

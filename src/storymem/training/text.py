@@ -15,7 +15,7 @@ from storymem.errors import SettingsError
 from storymem.pipeline import text_length
 from storymem.training.clauses import marks_of
 from storymem.training.clips import Caption
-from storymem.training.encode import weights_digest
+from storymem.training.encode import FiledTensors, weights_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
@@ -195,9 +195,7 @@ class PromptCache:
             return True
         if self.folder is None or not self._path(prompt).is_file():
             return False
-        from safetensors.torch import load_file
-
-        self._keep(prompt, load_file(self._path(prompt))["embeds"])
+        self._keep(prompt, FiledTensors(self._path(prompt))["embeds"])
         return True
 
     @torch.no_grad()
