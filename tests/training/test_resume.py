@@ -114,6 +114,22 @@ def test_changed_settings_are_not_mixed(small_model: Path, tmp_path: Path) -> No
     assert len(toys.losses(tmp_path)) == 5
 
 
+def test_notes_are_json_where_gradients_stay_as_they_are(small_model: Path, tmp_path: Path) -> None:
+    def config(steps: int) -> Any:
+        return toys.stage(
+            toys.MEMORY, tmp_path, f"model={small_model}", f"steps={steps}", "optimizer.max_grad_norm=.inf"
+        )
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    train(config(1))
+    state = tmp_path / "checkpoints" / "model-00000001" / "state.json"
+    json.loads(state.read_text(), parse_constant=refuse)
+    state.write_text(state.read_text().replace('"Infinity"', "Infinity"))  # as earlier versions wrote it
+    train(config(2))
+
+
 def test_checkpoints_are_whole_or_not_there(small_model: Path, tmp_path: Path) -> None:
     config = toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", "checkpoint_every=1", "keep_checkpoints=2")
     train(config)

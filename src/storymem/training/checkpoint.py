@@ -115,7 +115,7 @@ def save_checkpoint(
     with storing_weights(final), temporary_folder(root, final.name) as temporary:
         for name, tensors in groups.items():
             save_file(tensors, temporary / f"{name}.safetensors")
-        text = json.dumps({"task": task, "step": step, **notes}, indent=2, sort_keys=True)
+        text = json.dumps({"task": task, "step": step, **notes}, indent=2, sort_keys=True, allow_nan=False)
         write_file(temporary / "state.json", text.encode())
         publish_folder(temporary, final)
     for old in _checkpoints(root, task)[:-keep]:
@@ -132,7 +132,8 @@ def latest_checkpoint(root: Path, task: str) -> tuple[Path, dict[str, Any]] | No
     if not found:
         return None
     try:
-        notes = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+        # Earlier ones may say Infinity without quotes.
+        notes = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"), parse_constant=str)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{found[-1]}: cannot be read ({error}); remove it to go on from the one before."

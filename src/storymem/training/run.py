@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,8 @@ def settings_of(stage: VaeStage | BaseStage | MemoryStage) -> dict[str, Any]:
             for key, inner in value.items():
                 walk(f"{prefix}.{key}" if prefix else str(key), inner)
         else:
-            flat[prefix] = value
+            # JSON has no number without end; as text it is what Python says of it.
+            flat[prefix] = "Infinity" if value == math.inf else value
 
     walk("", {key: value for key, value in stage.model_dump(mode="json").items() if key not in _FREE})
     return flat
