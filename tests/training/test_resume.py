@@ -105,6 +105,14 @@ def test_a_finished_run_is_finished(small_model: Path, tmp_path: Path) -> None:
     assert [record["step"] for record in seen] == [5, 6]
 
 
+def test_a_longer_run_is_not_taken_for_a_shorter_one(small_model: Path, tmp_path: Path) -> None:
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", "steps=2"))
+    shorter = toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", "steps=1")
+    for accept_changes in (False, True):
+        with pytest.raises(SettingsError, match=r"model-00000002: has made 2 steps already, and steps is 1: raise it"):
+            train(shorter, accept_changes=accept_changes)
+
+
 def test_changed_settings_are_not_mixed(small_model: Path, tmp_path: Path) -> None:
     train(toys.stage(toys.MEMORY, tmp_path, f"model={small_model}"))
     changed = toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", "steps=5", "optimizer.learning_rate=1e-3")

@@ -130,7 +130,7 @@ def train_task(
         accept_changes: resume although the notes differ; a new kind of optimizer begins anew.
 
     Raises:
-        SettingsError: a checkpoint is there, but of a run with other settings, clips or weights.
+        SettingsError: a checkpoint is there, but of a run with other settings, clips or weights, or of more steps.
         ModelError: the loss or the weights are not numbers any more; such weights are not kept.
     """
     config = stage.optimizer
@@ -143,7 +143,7 @@ def train_task(
     parameters = trainable_parameters(bare)
     ema = Ema(parameters, stage.ema.decay)
     root = stage.output / "checkpoints"
-    first = _resume(root, task.name, notes, accept_changes, parameters, raw, ema)
+    first = _resume(root, task.name, stage.steps, notes, accept_changes, parameters, raw, ema)
     log.start(task.name, first)
     result = TrainedTask(bare, ema, first)
     if stage.runtime.compile != "off":
@@ -226,6 +226,7 @@ def _gradients(
 def _resume(
     root: Path,
     name: str,
+    steps: int,
     notes: Mapping[str, Any],
     accept_changes: bool,
     parameters: Mapping[str, torch.nn.Parameter],
@@ -237,6 +238,11 @@ def _resume(
     if found is None:
         return 0
     folder, before = found
+    if int(before["step"]) > steps:
+        raise SettingsError(
+            f"{folder}: has made {before['step']} steps already, and steps is {steps}: raise it, or choose another "
+            "output folder to train for less."
+        )
     old, new = dict(before.get("settings", {})), dict(notes.get("settings", {}))
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if changed and not accept_changes:
