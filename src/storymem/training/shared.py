@@ -230,6 +230,9 @@ class DenoisingRun:
             assert isinstance(twin, SourceLoader)
             ordered = len(loader) - stage.data.held_out
             loader = DrawnAhead(loader, twin, stage.runtime.workers, ordered=ordered)
+        self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
+        if stage.conditioning.drop_memory < 1:  # said now, and not whenever so many keyframes are drawn
+            self.store.table(0).with_memory(stage.conditioning.max_memory)
         if isinstance(loader, CachedLoader):
             for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
                 loader.load(index)
@@ -237,7 +240,6 @@ class DenoisingRun:
                 assert loader.blank is not None
             accelerator.wait_for_everyone()
             self.vae.to("cpu")  # footage is in latents now
-        self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
 
 
 def refuse_other_blank(stage: MemoryStage) -> None:
