@@ -13,7 +13,7 @@ import torch
 import toys
 from safetensors.torch import load_file
 
-from storymem.errors import CheckpointError, SettingsError
+from storymem.errors import CheckpointError, FilmLockedError, SettingsError
 from storymem.training.run import train
 
 
@@ -111,6 +111,22 @@ def test_a_longer_run_is_not_taken_for_a_shorter_one(small_model: Path, tmp_path
     for accept_changes in (False, True):
         with pytest.raises(SettingsError, match=r"model-00000002: has made 2 steps already, and steps is 1: raise it"):
             train(shorter, accept_changes=accept_changes)
+
+
+def test_two_runs_do_not_share_a_folder(small_model: Path, tmp_path: Path) -> None:
+    def config(steps: int) -> Any:
+        return toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", f"steps={steps}")
+
+    seen: list[int] = []
+
+    def listener(record: Mapping[str, Any]) -> None:
+        seen.append(record["step"])
+        with pytest.raises(FilmLockedError, match=r"process \d+ on .* is working in this folder: wait"):
+            train(config(9), accept_changes=True)
+
+    train(config(2), on_record=listener)
+    assert seen == [1, 2]
+    train(config(3))  # it is let go of
 
 
 def test_changed_settings_are_not_mixed(small_model: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from storymem.errors import SettingsError
+from storymem.film.lock import locked
+from storymem.film.storage import make_folder
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.log import RunLog
 
@@ -115,18 +118,30 @@ def train(
         accept_changes: go on although settings were changed since the last checkpoint.
 
     Raises:
-        InputError: a setting, the data or a checkpoint cannot be used; see the subclasses.
+        InputError: a setting, the data or a checkpoint cannot be used, or another process trains into the folder; see
+            the subclasses.
         StorageError: the disk refused a write; the last checkpoint stays.
     """
     accelerator = make_accelerator(stage)
-    log = RunLog(stage.output, tensorboard=stage.tensorboard, on_record=on_record, write=accelerator.is_main_process)
-    try:
-        if isinstance(stage, VaeStage):
-            from storymem.training.stages import run_vae
+    with _alone(stage.output) if accelerator.is_main_process else nullcontext():
+        log = RunLog(
+            stage.output, tensorboard=stage.tensorboard, on_record=on_record, write=accelerator.is_main_process
+        )
+        try:
+            if isinstance(stage, VaeStage):
+                from storymem.training.stages import run_vae
 
-            return run_vae(stage, accelerator, log, accept_changes)
-        from storymem.training.stages import run_denoising
+                return run_vae(stage, accelerator, log, accept_changes)
+            from storymem.training.stages import run_denoising
 
-        return run_denoising(stage, accelerator, log, accept_changes)
-    finally:
-        log.close()
+            return run_denoising(stage, accelerator, log, accept_changes)
+        finally:
+            log.close()
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the lock of an output folder: two runs would sweep up each other's checkpoints."""
+    make_folder(output)
+    with locked(output):
+        yield
