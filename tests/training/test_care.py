@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import signal
@@ -103,6 +104,52 @@ def test_other_weights_under_the_same_name_are_told(small_model: Path, tmp_path:
     with pytest.raises(SettingsError, match=r"not what they name \(VAE, model\)"):
         train(toys.stage(toys.MEMORY, tmp_path / "out", f"model={model}", "steps=3"))
     train(toys.stage(toys.MEMORY, tmp_path / "out", f"model={model}", "steps=3"), accept_changes=True)
+
+
+FILE = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "file", "key", "told"),
+    [
+        (toys.VAE, ("vae.freeze_encoder=true", "vae.start={model}/vae"), f"vae/{FILE}", "quant_conv.bias", "encoder"),
+        (
+            toys.BASE,
+            ("vae={model}/vae", "start={model}", "transformer.experts=2", "expert=low"),
+            "text_encoder/model.safetensors",
+            "shared.weight",
+            "text encoder",
+        ),
+        (toys.MEMORY, ("model={model}",), "text_encoder/model.safetensors", "shared.weight", "text encoder"),
+        (
+            toys.MEMORY,
+            ("model={model}", "train=full", "distil={guidance_scale: 2}", "conditioning.drop_prompt=0"),
+            f"transformer/{FILE}",
+            "proj_out.weight",
+            "model",
+        ),
+    ],
+)
+def test_other_frozen_weights_are_told(
+    text: str, settings: tuple[str, ...], file: str, key: str, told: str, small_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(small_model, model)
+
+    def config(steps: int) -> Any:
+        given = (setting.replace("{model}", str(model)) for setting in settings)
+        return toys.stage(text, tmp_path / "out", f"steps={steps}", *given)
+
+    train(config(1))
+    train(config(2))
+    changed(model / file, key)
+    with pytest.raises(SettingsError, match=rf"not what they name \({told}\)"):
+        train(config(3))
+    (state,) = (tmp_path / "out" / "checkpoints").glob("*-00000002/state.json")
+    notes = json.loads(state.read_text())
+    del notes[told]
+    state.write_text(json.dumps(notes))  # as one that was written before this was noted
+    train(config(3))
 
 
 @pytest.mark.parametrize("text", [toys.BASE, toys.MEMORY])

@@ -75,6 +75,8 @@ def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_chang
     vae = _new_vae(stage, store)
     task = VaeTask(stage, Autoencoder(vae, autocast_of(stage)), store, accelerator)
     notes = {"settings": settings_of(stage), "clips": source.identity}
+    if stage.vae.freeze_encoder and stage.vae.start is not None:  # no checkpoint holds it
+        notes["encoder"] = weights_digest(torch.nn.ModuleList([vae.encoder, cast(Any, vae.quant_conv)]))
     trained = train_task(task, stage, accelerator, log, notes, accept_changes)
     result = TrainResult(samples_per_second={"vae": trained.samples_per_second})
     if accelerator.is_main_process:
@@ -216,6 +218,8 @@ class _BaseRun(DenoisingRun):
                 before: Any = load_components(stage.start, dtype=torch.float32, only=["text_encoder"])
                 load_weights(self.text_encoder, before.text_encoder, stage.start)
         first = name == self.experts[0]
+        if name == self.tasks[0] and not first:  # frozen from the beginning: no checkpoint holds it
+            self.notes["text encoder"] = weights_digest(self.text_encoder)
         text_encoder = self.text_encoder.to(self.accelerator.device)
         fit_to_runtime(transformer, stage, self.accelerator.device)
         recogniser = make_recogniser(stage, self.source, transformer)
@@ -302,6 +306,7 @@ class _MemoryRun(DenoisingRun):
         assert parts.tokenizer is not None
         self.tokenizer = parts.tokenizer
         text_encoder = parts.text_encoder.to(accelerator.device)
+        self.notes["text encoder"] = weights_digest(text_encoder)
         self.prompts = PromptCache(parts.tokenizer, text_encoder, accelerator.device, folder=stage.data.folder)
         if stage.data.folder is not None:
             from storymem.training.footage import FootageSource
@@ -325,8 +330,9 @@ class _MemoryRun(DenoisingRun):
         transformer = _load_expert(stage.model, name, frozen)
         check_size(self.geometry, transformer.config.patch_size)
         seed_network(stage, name)
+        if stage.train == "lora" or stage.distil is not None:
+            self.notes["model"] = weights_digest(transformer)  # no checkpoint holds it, nor a teacher
         if stage.train == "lora":
-            self.notes["model"] = weights_digest(transformer)  # no checkpoint holds it
             add_lora(transformer, stage.lora)
         else:
             transformer.requires_grad_(True)
