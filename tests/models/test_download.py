@@ -44,6 +44,7 @@ class Hub:
         self.requests: list[str] = []
         self.break_after: int | None = None  # bytes of the first large file that get through, once
         self.broken = False
+        self.hashed = True  # whether it says SHA-256, as it does of large files
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -121,7 +122,9 @@ class Hub:
                 "rfilename": name,
                 "size": len(data),
                 "blobId": hashlib.sha1(data).hexdigest(),
-                "lfs": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130},
+                "lfs": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+                if self.hashed
+                else None,
             }
             for name, data in self.files.items()
         ]
@@ -146,6 +149,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Hub]:
     yield place
     place.server.shutdown()
     place.server.server_close()
+
+
+def downloaded_files(folder: Path) -> dict[str, bytes]:
+    return {f"lora/{path.name}": path.read_bytes() for path in folder.iterdir()}
+
+
+def wanted_files(hub: Hub) -> dict[str, bytes]:
+    return {name: data for name, data in hub.files.items() if name.startswith("lora/")}
 
 
 def test_a_download_is_pinned_and_only_what_is_needed(hub: Hub, home: Path) -> None:
@@ -192,6 +203,62 @@ def test_an_interrupted_download_goes_on_where_it_stopped(hub: Hub, monkeypatch:
     assert not list(folder.rglob("*.part"))
 
 
+def test_what_came_needs_no_room_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 65536)
+    hub.break_after = 700_000
+    with pytest.raises(ModelError, match="the download stopped"):
+        download(ITEM, endpoint=hub.url)
+    hub.break_after, hub.broken = None, False
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 300_000, 300_000))
+    assert downloaded_files(download(ITEM, endpoint=hub.url)) == wanted_files(hub)
+
+
+def test_a_revision_with_files_of_the_same_sizes(hub: Hub) -> None:
+    folder = download(ITEM, endpoint=hub.url)
+    hub.sha = "f" * 40
+    hub.files["lora/high_noise.safetensors"] = FILES["lora/high_noise.safetensors"][::-1]
+    hub.files["lora/config.json"] = b"[]"
+    hub.requests.clear()
+    download(ITEM, revision=hub.sha, endpoint=hub.url)
+    assert downloaded_files(folder) == wanted_files(hub)
+    assert not any("low_noise" in request for request in hub.requests), "it is the same in both revisions"
+    lock = read_lock(ITEM)
+    assert lock is not None
+    assert lock.revision == hub.sha
+
+
+def test_a_small_file_without_a_hash_is_got_again_with_another_revision(hub: Hub) -> None:
+    hub.hashed = False
+    folder = download(ITEM, endpoint=hub.url)
+    hub.requests.clear()
+    download(ITEM, endpoint=hub.url)
+    assert not any(request.startswith("GET /someone") for request in hub.requests)
+    hub.sha = "f" * 40
+    hub.files["lora/config.json"] = b"[]"
+    download(ITEM, revision=hub.sha, endpoint=hub.url)
+    assert downloaded_files(folder) == wanted_files(hub)
+
+
+def test_a_move_to_another_revision_that_stops_half_way_is_no_download(hub: Hub) -> None:
+    folder = download(ITEM, endpoint=hub.url)
+    hub.sha = "e" * 40
+    hub.files["lora/high_noise.safetensors"] = b"new"
+    hub.files["lora/low_noise.safetensors"] = b"z" * 900_000
+    hub.break_after = 0
+    with pytest.raises(ModelError, match="the download stopped"):  # at the first file: the old model is whole
+        download(ITEM, revision=hub.sha, endpoint=hub.url)
+    assert read_lock(ITEM) is not None
+    hub.break_after, hub.broken = 300_000, False
+    with pytest.raises(ModelError, match="the download stopped"):
+        download(ITEM, revision=hub.sha, endpoint=hub.url)
+    assert read_lock(ITEM) is None
+    hub.break_after, hub.broken = None, False
+    download(ITEM, revision=hub.sha, endpoint=hub.url)
+    assert downloaded_files(folder) == wanted_files(hub)
+
+
 def test_a_part_with_wrong_bytes_is_not_trusted(hub: Hub, home: Path) -> None:
     name = "high_noise.safetensors"
     digest = hashlib.sha256(FILES[f"lora/{name}"]).hexdigest()
@@ -229,6 +296,8 @@ def test_damage_is_found_and_mended(hub: Hub) -> None:
     assert differences(folder.parent, lock, hashes=True) == [
         "lora/low_noise.safetensors has other content than was downloaded (SHA-256)"
     ]
+    download(ITEM, endpoint=hub.url)
+    assert differences(folder.parent, lock, hashes=True) == []
     file.write_bytes(b"low")
     assert differences(folder.parent, lock) == ["lora/low_noise.safetensors has 3 bytes instead of 3000"]
     file.unlink()

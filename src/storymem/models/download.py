@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from storymem.errors import ModelError, StorageError
 from storymem.models.catalog import ModelEntry
-from storymem.models.store import Lock, folder_of, read_lock, write_lock
+from storymem.models.store import Lock, folder_of, lock_path, read_lock, write_lock
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -92,7 +92,9 @@ def download(
 ) -> Path:
     """Download an entry, or what is still missing of it, and note in a lock file what exactly it is.
 
-    An interrupted download goes on where it stopped when this is called again.
+    An interrupted download goes on where it stopped when this is called again. What is there already is compared with
+    the hub's SHA-256: a file of the right size may be damaged, or of another revision. A move to another revision that
+    is interrupted leaves files of both, so it does not count as downloaded until it is done.
 
     Args:
         item: an entry with a repository.
@@ -113,18 +115,24 @@ def download(
         raise ModelError(f"{item.name} is here already; there is nothing to download.")
     listing = list_files(item, revision=revision, endpoint=endpoint)
     folder = folder_of(item)
-    missing = [name for name, size in listing.sizes.items() if not _is_there(folder / name, size)]
-    needed = sum(listing.sizes[name] for name in missing)
-    _check_room(folder, needed)
-    say(
-        f"{item.repo} at {listing.revision[:12]}: {len(missing)} of {len(listing.sizes)} files, {needed / 1e9:.1f} of "
-        f"{sum(listing.sizes.values()) / 1e9:.1f} GB to get, into {folder}"
-    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.busy"), timeout=0):
+            before = read_lock(item)
+            same = before is not None and before.revision == listing.revision
+            missing = _missing(folder, listing, trust_small=same, say=say)
+            needed = sum(listing.sizes[name] for name in missing)
+            come = sum(min(_size(_part(folder, name, listing)), listing.sizes[name]) for name in missing)
+            _check_room(folder, needed - come)
+            say(
+                f"{item.repo} at {listing.revision[:12]}: {len(missing)} of {len(listing.sizes)} files, "
+                f"{needed / 1e9:.1f} of {sum(listing.sizes.values()) / 1e9:.1f} GB to get, into {folder}"
+            )
             for name in missing:
-                _fetch(item.repo, name, listing, folder, endpoint)
+                part = _fetch(item.repo, name, listing, folder, endpoint)
+                if not same:
+                    lock_path(item).unlink(missing_ok=True)
+                part.replace(folder / name)
     except Timeout as error:
         raise ModelError(f"{folder}: another process is downloading it; wait for that one.") from error
     except OSError as error:
@@ -137,8 +145,35 @@ def download(
     return folder / item.subfolder
 
 
-def _fetch(repo: str, name: str, listing: Listing, folder: Path, endpoint: str | None) -> None:
-    """Get one file: into a part file, on which the next call goes on if this one is cut off; renamed when it is whole.
+def _missing(folder: Path, listing: Listing, *, trust_small: bool, say: Callable[[str], None]) -> list[str]:
+    """The files that are not there as the hub has them.
+
+    Args:
+        folder: of the download.
+        listing: what it should be.
+        trust_small: whether a file for which the hub says no SHA-256 (a small one) is right if its size is.
+        say: as for `download`.
+    """
+    sized = [name for name, size in listing.sizes.items() if (folder / name).is_file() and _size(folder / name) == size]
+    total = sum(listing.sizes[name] for name in sized if name in listing.sha256)
+    if total > 1e9:
+        say(f"{folder}: comparing the {total / 1e9:.1f} GB that are here with what they should be (SHA-256)")
+    good = {
+        name
+        for name in sized
+        if (_sha256(folder / name) == listing.sha256[name] if name in listing.sha256 else trust_small)
+    }
+    return [name for name in listing.sizes if name not in good]
+
+
+def _part(folder: Path, name: str, listing: Listing) -> Path:
+    """Where what came of a file lies; named after its content, so that a part of another is not gone on with."""
+    target = folder / name
+    return target.with_name(f".{target.name}.{listing.sha256.get(name, listing.revision)[:16]}.part")
+
+
+def _fetch(repo: str, name: str, listing: Listing, folder: Path, endpoint: str | None) -> Path:
+    """Get one file, whole and compared: into a part file, on which the next call goes on if this one is cut off.
 
     The library's own downloads begin a cut-off file anew, and these are files of ten gigabytes.
     """
@@ -147,11 +182,9 @@ def _fetch(repo: str, name: str, listing: Listing, folder: Path, endpoint: str |
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    target = folder / name
     size, sha256 = listing.sizes[name], listing.sha256.get(name)
-    # Named after its content, so that a part of another revision is not gone on with.
-    part = target.with_name(f".{target.name}.{(sha256 or listing.revision)[:16]}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _part(folder, name, listing)
+    part.parent.mkdir(parents=True, exist_ok=True)
     part.touch()
     try:
         with part.open("r+b") as file:
@@ -177,7 +210,7 @@ def _fetch(repo: str, name: str, listing: Listing, folder: Path, endpoint: str |
     if sha256 is not None and _sha256(part) != sha256:
         part.unlink()
         raise ModelError(f"{name}: what came is not what the hub promised (SHA-256); run the same command again.")
-    part.replace(target)
+    return part
 
 
 def differences(folder: Path, lock: Lock, *, hashes: bool = False) -> list[str]:
@@ -205,8 +238,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_there(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _is_inside(name: str) -> bool:
