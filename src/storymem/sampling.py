@@ -91,4 +91,6 @@ def make_scheduler(config: SamplingConfig, device: torch.device | str | None = N
     else:
         scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TRAIN_TIMESTEPS, shift=1.0)
     scheduler.set_timesteps(sigmas=sigmas, device=device)
+    # Not found by the timestep, which two steps may share: timesteps are whole numbers, and many steps lie close.
+    scheduler.set_begin_index(0)
     return cast("Scheduler", scheduler)
