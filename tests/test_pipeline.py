@@ -335,3 +335,15 @@ def test_diffusers_caching_hooks_work_with_both_guidance_branches(pipe: StoryMem
     plain = shot(pipe, sampling=sampling, memory=[frame(1)]).latents
     assert torch.equal(cached(1e-9), plain)
     assert difference(cached(1e9), plain) > 1e-3
+
+
+def test_hooks_on_the_positions_reach_every_step(checkpoint: Path) -> None:
+    """As those of context parallelism, which shard cosines and sines: they are there before the first shot."""
+    pipe = StoryMemPipeline.from_components(load_components(checkpoint, dtype=torch.float32))
+    pipe.set_progress_bar_config(disable=True)
+    calls: list[torch.nn.Module] = []
+    for expert in (pipe.transformer, pipe.transformer_2):
+        expert.rope.register_forward_hook(lambda module, _args, _output: calls.append(module))
+    shot(pipe, sampling=dataclasses.replace(SMALL, guidance_scale=1.0), memory=[frame(1)])
+    assert len(calls) == SMALL.num_inference_steps
+    assert {id(module) for module in calls} == {id(pipe.transformer.rope), id(pipe.transformer_2.rope)}

@@ -22,7 +22,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import ShotCondition, encode_condition
 from storymem.conditioning.layout import check_tokens
-from storymem.conditioning.rope import use_positions
+from storymem.conditioning.rope import install_memory_rope, use_positions
 from storymem.errors import ModelError, SettingsError
 from storymem.media import resize_frame
 from storymem.sampling import make_scheduler
@@ -109,6 +109,9 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             boundary_ratio=boundary_ratio,
             expand_timesteps=expand_timesteps,
         )
+        for expert in (transformer, transformer_2):
+            if expert is not None:
+                install_memory_rope(expert)  # now: hooks that are put on it later, such as those that shard it, stay
         self._codec: LatentCodec | None = None
         self._prompt_cache: OrderedDict[tuple[int, str], torch.Tensor] = OrderedDict()
 
