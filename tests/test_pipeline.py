@@ -299,6 +299,14 @@ def test_what_is_cut_from_a_long_prompt_is_told(pipe: StoryMemPipeline, caplog: 
     assert len(caplog.records) == 1
 
 
+def test_a_text_embedded_alone_carries_no_graph(pipe: StoryMemPipeline) -> None:
+    pipe.text_encoder.requires_grad_(True)
+    try:
+        assert not pipe.embed_text("a fox in the snow").requires_grad
+    finally:
+        pipe.text_encoder.requires_grad_(False)
+
+
 def test_a_missing_component_is_named(checkpoint: Path) -> None:
     parts = load_components(checkpoint, only={"vae"})
     assert isinstance(parts.vae, AutoencoderKLWan)

@@ -139,6 +139,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             self._codec = LatentCodec(self.vae)
         return self._codec
 
+    @torch.no_grad()
     def embed_text(self, text: str) -> torch.Tensor:
         """UMT5 embeddings ``[1, 512, D]`` (see `text_length`) of a cleaned text, zero-padded; a few are remembered.
 

@@ -72,3 +72,13 @@ def test_positions_that_do_not_fit_the_latents_are_a_bug_that_shows() -> None:
     transformer = tiny_transformer()
     with use_positions([transformer], (0, 1)), pytest.raises(AssertionError, match="2 temporal positions"):
         forward(transformer, torch.randn(1, 36, 3, 4, 4))
+
+
+def test_what_was_sampled_in_inference_mode_can_be_trained_after() -> None:
+    transformer = tiny_transformer()
+    states, text = torch.randn(1, 36, 3, 4, 4), torch.randn(1, 7, 16)
+    with use_positions([transformer], temporal_positions(1, 2)):
+        with torch.inference_mode():
+            forward(transformer, states)
+        transformer(states, torch.tensor([500]), text, return_dict=False)[0].sum().backward()
+    assert transformer.blocks[0].attn1.to_q.weight.grad is not None

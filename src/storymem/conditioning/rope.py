@@ -74,7 +74,8 @@ class MemoryRotaryPosEmbed(nn.Module):
         if len(positions) != frames:
             raise AssertionError(f"{len(positions)} temporal positions are set for {frames} latent frames")
 
-        key = (positions, rows, columns, hidden_states.device)
+        # What was computed in inference mode cannot be trained with.
+        key = (positions, rows, columns, hidden_states.device, torch.is_inference_mode_enabled())
         if self._cached is None or self._cached_key != key:
             axes = [
                 self._axis(dim, pos)
