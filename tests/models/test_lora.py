@@ -243,6 +243,19 @@ def test_diffusers_file_with_both_experts(tmp_path: Path) -> None:
     assert float(pair.low.layers["blocks.0.attn1.to_q"].up.max()) == 2
 
 
+def test_each_expert_has_its_own_alpha_in_diffusers_metadata(tmp_path: Path) -> None:
+    state = {
+        f"{expert}.blocks.0.attn1.to_q.lora_{part}.weight": torch.ones(shape)
+        for expert in ("transformer", "transformer_2")
+        for part, shape in (("A", (4, 96)), ("B", (96, 4)))
+    }
+    said = {"transformer.lora_alpha": 8, "transformer_2.lora_alpha": 2, "transformer_2.use_rslora": True}
+    save_file(state, tmp_path / "a.safetensors", metadata={"lora_adapter_metadata": json.dumps(said)})
+    pair = load_lora(tmp_path / "a.safetensors")
+    assert pair.high.scale("blocks.0.attn1.to_q") == 8 / 4
+    assert pair.low.scale("blocks.0.attn1.to_q") == 2 / math.sqrt(4)
+
+
 def test_what_diffusers_saves_comes_back(
     tmp_path: Path, transformer: torch.nn.Module, lora_folder: Path, run: Run
 ) -> None:
@@ -258,6 +271,8 @@ def test_what_diffusers_saves_comes_back(
 def test_pefts_settings_beside_the_file_count(tmp_path: Path, lora_folder: Path) -> None:
     shutil.copytree(lora_folder, tmp_path / "lora")
     (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps({"lora_alpha": 32, "use_rslora": False}))
+    assert load_lora(tmp_path / "lora").low.scale("blocks.0.attn1.to_q") == 4.0
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps({"lora_alpha": 32}))  # PEFT before it had rsLoRA
     assert load_lora(tmp_path / "lora").low.scale("blocks.0.attn1.to_q") == 4.0
     (tmp_path / "lora" / "adapter_config.json").write_text("[")
     with pytest.raises(CheckpointError, match="settings noted with it"):
@@ -295,6 +310,13 @@ def test_on_quantized_weights_a_lora_goes_beside_them(quantized: Path, lora_fold
     assert apply_lora(expanded, lora, name="memory").merged
     assert difference(run(kept), run(expanded)) < 1e-3
     assert difference(run(kept), plain) > 0.1
+
+
+def test_a_full_difference_of_quantized_weights_says_why_not(quantized: Path, tmp_path: Path) -> None:
+    transformer = load_components(transformer=quantized, only={"transformer"}, num_heads=8).transformer
+    save_file({"diffusion_model.blocks.0.self_attn.q.diff": torch.ones(96, 96)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=r"self_attn\.q\.diff is a full difference.* quantized"):
+        apply_lora(transformer, load_lora(tmp_path / "a.safetensors").high, name="a")
 
 
 def test_apply_stacks_on_an_adapter(transformer: torch.nn.Module, lora_folder: Path, run: Run) -> None:

@@ -158,7 +158,11 @@ def _is_plain(linear: torch.nn.Module) -> bool:
     """Whether the layer's weight is an ordinary tensor that can be added to, and no adapter sits on it."""
     if not isinstance(linear, torch.nn.Linear):  # PEFT's layers are not
         return False
-    weight = linear.weight
+    return _is_ordinary(linear.weight)
+
+
+def _is_ordinary(weight: torch.Tensor) -> bool:
+    """Whether numbers can be added to it: it is not quantized."""
     return type(weight) is torch.nn.Parameter and weight.dtype.is_floating_point and weight.dtype.itemsize > 1
 
 
@@ -200,6 +204,12 @@ def check_lora_fit(transformer: torch.nn.Module, lora: Lora) -> None:
                 f"of the transformer is {needed[0]} x {needed[1]}: the LoRA is for another model; nothing was applied."
             )
     for name, delta in lora.deltas.items():
+        if not _is_ordinary(parameters[name]):
+            raise CheckpointError(
+                f"{lora.path}: {lora.keys[name]} is a full difference, which cannot be added to quantized weights: use "
+                "a transformer that is not quantized, or expand it while loading (quantized=False); nothing was "
+                "applied."
+            )
         if delta.shape != parameters[name].shape:
             raise CheckpointError(
                 f"{lora.path}: {lora.keys[name]} has shape {list(delta.shape)}, but {name} of the transformer has "

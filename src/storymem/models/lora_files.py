@@ -141,33 +141,37 @@ def _read(source: WeightSource, *, alpha: float | None, rslora: bool | None) -> 
     """The LoRAs in a file: ``both``, or ``high`` and ``low`` if the keys tell the experts apart."""
     if not source.infos:
         raise CheckpointError(f"{source.path}: holds no tensors.")
-    settings = _settings(source)
     told_apart = any(key.startswith("transformer_2.") for key in source.infos)
     groups: dict[str, list[str]] = {}
     for key in source.infos:
         group = ("low" if key.startswith("transformer_2.") else "high") if told_apart else "both"
         groups.setdefault(group, []).append(key)
-    if rslora is None:
-        rslora = settings.get("use_rslora")
-    if rslora is None:
-        rslora = all(key.startswith(_METHOD_PREFIX) for key in source.infos)
-    default_alpha = alpha if alpha is not None else settings.get("lora_alpha")
-    return {
-        group: _collect(source, keys, force_alpha=alpha, default_alpha=default_alpha, rslora=bool(rslora))
-        for group, keys in groups.items()
-    }
+    stabilised = all(key.startswith(_METHOD_PREFIX) for key in source.infos)
+    loras = {}
+    for group, keys in groups.items():
+        settings = _settings(source, "transformer_2." if group == "low" else "transformer.")
+        said = settings.get("use_rslora", stabilised) if rslora is None else rslora
+        loras[group] = _collect(
+            source, keys, force_alpha=alpha, default_alpha=settings.get("lora_alpha"), rslora=bool(said)
+        )
+    return loras
 
 
-def _settings(source: WeightSource) -> dict[str, Any]:
-    """``lora_alpha`` and ``use_rslora`` as PEFT or diffusers noted them, if they did."""
+def _settings(source: WeightSource, prefix: str) -> dict[str, Any]:
+    """``lora_alpha`` and ``use_rslora`` as PEFT or diffusers noted them, if they did.
+
+    Args:
+        source: the file of the LoRA.
+        prefix: what diffusers writes before the settings of one expert.
+    """
     note = source.path.parent / "adapter_config.json"
     try:
         if note.is_file():
-            found = json.loads(note.read_text(encoding="utf-8"))
+            found = {"use_rslora": False, **json.loads(note.read_text(encoding="utf-8"))}  # PEFT's default
         else:
             found = json.loads(source.metadata.get("lora_adapter_metadata", "{}"))
-        found = {str(name).removeprefix("transformer."): value for name, value in found.items()}
-    except (ValueError, AttributeError) as error:
+        found = {str(name).removeprefix(prefix): value for name, value in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{source.path}: the settings noted with it are not readable ({error}).") from error
     if found.get("alpha_pattern"):
         raise CheckpointError(f"{source.path}: notes alpha_pattern, an alpha per layer, which is not read.")
