@@ -111,6 +111,14 @@ def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
         ClipEncoder.load(tmp_path)
 
 
+def test_weights_that_were_cut_off(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        (tmp_path / file.name).write_bytes(data[: len(data) // 2] if file.suffix == ".safetensors" else data)
+    with pytest.raises(CheckpointError, match="weights of CLIP are damaged or cut off"):
+        ClipEncoder.load(tmp_path)
+
+
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"CLIP cannot be read from .* or choose the frame encoder 'builtin'"):
         ClipEncoder.load(tmp_path)

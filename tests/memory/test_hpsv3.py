@@ -184,6 +184,24 @@ def test_a_folder_without_one_of_the_files(folder: Path, tmp_path: Path, name: s
         Hpsv3Scorer.load(tmp_path)
 
 
+def test_what_is_not_published_with_it_comes_from_the_hub(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`storymem models download hpsv3` gets the checkpoint alone."""
+    (tmp_path / CHECKPOINT).write_bytes((folder / CHECKPOINT).read_bytes())
+    monkeypatch.setattr("storymem.memory.hpsv3._BACKBONE", str(folder))  # in place of its repository
+    frames = np.stack([scene(0, size=(28, 30))])
+    np.testing.assert_array_equal(Hpsv3Scorer.load(tmp_path).score(frames), Hpsv3Scorer.load(folder).score(frames))
+
+
+def test_a_checkpoint_that_was_cut_off(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        data = file.read_bytes()
+        (tmp_path / file.name).write_bytes(data[: len(data) // 2] if file.name == CHECKPOINT else data)
+    with pytest.raises(CheckpointError, match=rf"{CHECKPOINT}: is damaged or cut off"):
+        Hpsv3Scorer.load(tmp_path)
+
+
 def test_loaded_by_name_only_once(folder: Path) -> None:
     scorer = load_scorer("hpsv3", path=folder)
     assert isinstance(scorer, Hpsv3Scorer)

@@ -68,9 +68,10 @@ class ClipEncoder:
 
         Raises:
             ModelError: the folder or the hub does not have the model.
-            CheckpointError: weights are missing in it.
+            CheckpointError: weights are missing in it, or damaged.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import CLIPVisionModelWithProjection
 
         source = repository if folder is None else str(folder)
@@ -85,6 +86,10 @@ class ClipEncoder:
             raise ModelError(
                 f"CLIP cannot be read from {source} ({reason}): check the folder or the connection to the Hugging Face "
                 "hub, or choose the frame encoder 'builtin'."
+            ) from error
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{source}: weights of CLIP are damaged or cut off ({error}): get them again."
             ) from error
         model, report = loaded
         wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])

@@ -43,6 +43,7 @@ _FACTOR = 28  # a token covers 2 x 2 patches of 14 x 14 pixels
 _MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32)  # CLIP's, RGB in [0, 1]
 _STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 _BATCH = 8
+_REMEDY = "check the folder, or the connection to the Hugging Face hub, or choose the quality scorer 'builtin'"
 
 
 def image_size(height: int, width: int) -> tuple[int, int]:
@@ -91,8 +92,9 @@ class Hpsv3Scorer:
         """Read the model from a folder, or from the Hugging Face hub at pinned revisions (17 GB).
 
         Args:
-            folder: with ``HPSv3.safetensors`` as published, and the ``config.json`` and tokenizer of
-                Qwen2-VL-7B-Instruct (if it has no tokenizer, these small files come from the hub); None: the hub.
+            folder: with ``HPSv3.safetensors`` as published. The ``config.json`` and tokenizer of Qwen2-VL-7B-Instruct,
+                small files that are not published with it, may lie there too; else they come from the hub. None: the
+                hub.
             device: in torch's words.
             dtype: None is bfloat16, as the model was trained.
 
@@ -104,19 +106,12 @@ class Hpsv3Scorer:
         from transformers import AutoTokenizer, Qwen2VLConfig
 
         target, number_type = device_dtype(device, dtype, default=torch.bfloat16)
-        whole = folder is not None and (Path(folder) / "tokenizer_config.json").is_file()
-        source = str(folder) if whole else _BACKBONE
-        options: dict[str, Any] = {"local_files_only": True} if whole else {"revision": _BACKBONE_REVISION}
         try:
             checkpoint = _checkpoint(folder)
-            config = Qwen2VLConfig.from_pretrained(source, **options)
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
         except OSError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(
-                f"HPSv3 cannot be read ({reason}): check the folder, or the connection to the Hugging Face hub, "
-                "or choose the quality scorer 'builtin'."
-            ) from error
+            raise ModelError(f"HPSv3 cannot be read ({_first_line(error)}): {_REMEDY}.") from error
+        config = _small(Qwen2VLConfig, folder, "config.json")
+        tokenizer = _small(AutoTokenizer, folder, "tokenizer_config.json")
         tokenizer.add_special_tokens({"additional_special_tokens": [_REWARD_TOKEN]})
         model, head = _read(checkpoint, config, len(tokenizer))
         identity = f"{_REPOSITORY}@{_REVISION}" if folder is None else f"hpsv3:{fingerprint(Path(folder))}"
@@ -191,17 +186,33 @@ def _checkpoint(folder: str | Path | None) -> Path:
 
     if folder is None:
         return Path(hf_hub_download(_REPOSITORY, _CHECKPOINT, revision=_REVISION))
-    for name in (_CHECKPOINT, "config.json", "tokenizer_config.json"):
-        if not (Path(folder) / name).is_file():
-            raise ModelError(
-                f"{folder}: {name} is missing: HPSv3 needs its published checkpoint there, with the configuration and "
-                "tokenizer of Qwen2-VL-7B-Instruct."
-            )
-    return Path(folder) / _CHECKPOINT
+    checkpoint = Path(folder) / _CHECKPOINT
+    if not checkpoint.is_file():
+        raise ModelError(f"{folder}: {_CHECKPOINT} is missing: HPSv3 needs its published checkpoint there.")
+    return checkpoint
+
+
+def _small(kind: Any, folder: str | Path | None, name: str) -> Any:
+    """The configuration or the tokenizer: from the folder if its file `name` is there, else of the backbone's hub."""
+    own = folder is not None and (Path(folder) / name).is_file()
+    options: dict[str, Any] = {"local_files_only": True} if own else {"revision": _BACKBONE_REVISION}
+    try:
+        return kind.from_pretrained(str(folder) if own else _BACKBONE, **options)
+    except OSError as error:
+        if folder is None or own:
+            raise ModelError(f"HPSv3 cannot be read ({_first_line(error)}): {_REMEDY}.") from error
+        raise ModelError(
+            f"{folder}: {name} is missing and cannot be read from {_BACKBONE} ({_first_line(error)}): {_REMEDY}."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _read(checkpoint: Path, config: Qwen2VLConfig, vocabulary: int) -> tuple[Qwen2VLModel, torch.nn.Module]:
     from accelerate import init_empty_weights
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from torch import nn
     from transformers import Qwen2VLModel
@@ -218,7 +229,10 @@ def _read(checkpoint: Path, config: Qwen2VLConfig, vocabulary: int) -> tuple[Qwe
             nn.ReLU(),
             nn.Linear(16, 2),
         )
-    weights = _renamed(load_file(checkpoint))
+    try:
+        weights = _renamed(load_file(checkpoint))
+    except SafetensorError as error:
+        raise CheckpointError(f"{checkpoint}: is damaged or cut off ({error}): download it again.") from error
     for module, prefix in ((model, "model."), (head, "rm_head.")):
         own = {key.removeprefix(prefix): weights.pop(key) for key in list(weights) if key.startswith(prefix)}
         expected = module.state_dict()

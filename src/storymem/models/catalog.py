@@ -256,6 +256,7 @@ _ENTRIES = (
         patterns=("*.safetensors", "*.json"),
         download_gb=17,
         parameters={"scorer": 8.3},
+        note="Its tokenizer and configuration, of Qwen2-VL-7B-Instruct, come from the hub at the first use.",
     ),
 )
 
