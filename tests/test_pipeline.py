@@ -183,6 +183,17 @@ def test_nothing_is_encoded_twice(checkpoint: Path) -> None:
     assert pipe.codec.frames_encoded == 3 + SMALL.num_frames
 
 
+def test_only_the_decoder_works_in_tiles(pipe: StoryMemPipeline) -> None:
+    pixels = torch.from_numpy(frame(1, 288, 320))[None, :, None]
+    whole = pipe.codec.encode(pixels)
+    pipe.vae.enable_tiling()
+    try:
+        assert torch.equal(pipe.codec.encode(pixels), whole)
+        assert pipe.vae.use_tiling
+    finally:
+        pipe.vae.disable_tiling()
+
+
 def test_a_keyframes_latents_do_not_depend_on_the_company(pipe: StoryMemPipeline) -> None:
     alone = pipe.encode_condition(SMALL, memory=[frame(1)]).memory_latents
     together = pipe.encode_condition(SMALL, memory=[frame(5), frame(1)]).memory_latents

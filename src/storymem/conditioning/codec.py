@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -37,6 +39,17 @@ def _blank_video(blank: Blank, num_frames: int, height: int, width: int) -> torc
     return pixels
 
 
+@contextmanager
+def _in_one_piece(vae: AutoencoderKLWan) -> Iterator[None]:
+    """Without tiles in the block, whatever is said of them."""
+    said = getattr(vae, "use_tiling", False)
+    vae.use_tiling = False
+    try:
+        yield
+    finally:
+        vae.use_tiling = said
+
+
 class LatentCodec:
     """A Wan VAE with its latent normalisation and two caches.
 
@@ -46,7 +59,8 @@ class LatentCodec:
     Both are exact: a cached tensor is the one that was computed. Latents are float32 on the CPU between uses.
 
     Args:
-        vae: the model; it is used as it is (slicing, tiling, offload hooks, dtype).
+        vae: the model; it is used as it is (slicing, offload hooks, dtype). Where it works in tiles, it only decodes in
+            them: latents that a model is conditioned on have no seams, and the encoder needs less memory anyway.
         keyframe_capacity: keyframe latents kept at most, least recently used first out.
 
     Attributes:
@@ -86,7 +100,8 @@ class LatentCodec:
         """
         device = device if device is not None else self.vae.device
         self.frames_encoded += pixels.shape[0] * pixels.shape[2]
-        latents = self.vae.encode(pixels.to(device=device, dtype=self.vae.dtype)).latent_dist.mode().float()
+        with _in_one_piece(self.vae):
+            latents = self.vae.encode(pixels.to(device=device, dtype=self.vae.dtype)).latent_dist.mode().float()
         mean, std = self._statistics(latents)
         return cast(torch.Tensor, (latents - mean) / std)
 
