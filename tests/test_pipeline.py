@@ -259,22 +259,20 @@ def test_a_text_to_video_model_makes_first_shots_and_refuses_memory() -> None:
         shot(pipe, memory=[frame(1)])
 
 
-def text_to_video_pipeline() -> StoryMemPipeline:
+def test_a_model_that_wants_image_embeddings_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"image_dim 32.* Wan2\.1-I2V"):
+        text_to_video_pipeline(in_channels=36, image_dim=32, added_kv_proj_dim=24)
+
+
+def text_to_video_pipeline(**config: int) -> StoryMemPipeline:
     from diffusers import WanTransformer3DModel
 
     checkpoint = Path(__file__).parent / "data" / "reference_cases" / "checkpoint"
     parts = load_components(checkpoint, dtype=torch.float32, only={"vae", "text_encoder", "tokenizer"})
     torch.manual_seed(0)
-    transformer = WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=16,
-        out_channels=16,
-        text_dim=64,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=1,
-    ).eval()
+    sizes = {"num_attention_heads": 2, "attention_head_dim": 12, "in_channels": 16, "out_channels": 16}
+    sizes |= {"text_dim": 64, "freq_dim": 32, "ffn_dim": 32, "num_layers": 1}
+    transformer = WanTransformer3DModel(**{**sizes, **config}).eval()
     pipe = StoryMemPipeline.from_components(dataclasses.replace(parts, transformer=transformer))
     pipe.set_progress_bar_config(disable=True)
     return pipe

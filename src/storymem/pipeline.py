@@ -111,6 +111,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         )
         for expert in (transformer, transformer_2):
             if expert is not None:
+                _refuse_image_embeddings(expert)
                 install_memory_rope(expert)  # now: hooks that are put on it later, such as those that shard it, stay
         self._codec: LatentCodec | None = None
         self._prompt_cache: OrderedDict[tuple[int, str], torch.Tensor] = OrderedDict()
@@ -120,7 +121,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         """A pipeline of what `storymem.models.checkpoints.load_components` read, from whatever format.
 
         Raises:
-            ModelError: a component is missing.
+            ModelError: a component is missing, or wants what this pipeline does not give.
         """
         parts = {
             name: getattr(components, name)
@@ -353,6 +354,14 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             cond = _forward(transformer, "cond", hidden_states, t, prompt_embeds, positions)
             uncond = _forward(transformer, "uncond", hidden_states, t, negative_prompt_embeds, positions)
         return uncond + guidance_scale * (cond - uncond), cond
+
+
+def _refuse_image_embeddings(transformer: Any) -> None:
+    if transformer.config.image_dim is not None:
+        raise ModelError(
+            f"the transformer wants a picture's CLIP embeddings (image_dim {transformer.config.image_dim}), as that of "
+            "Wan2.1-I2V does: use one that knows the picture by its latents alone, such as Wan2.2-I2V-A14B."
+        )
 
 
 def _forward(
