@@ -236,6 +236,25 @@ def test_running_out_of_memory_says_what_helps(error: Exception) -> None:
         raise RuntimeError("wrong shape")
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")]
+)
+def test_weights_that_do_not_fit_are_one_sentence(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def place(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("storymem.film.pipeline_maker._place", place)
+    with pytest.raises(ModelError, match="while the weights were loaded: try --offload model or group"):
+        make(maker_of(checkpoint), request())
+
+
+def test_an_error_of_another_kind_is_not_taken_for_memory() -> None:
+    with pytest.raises(NotImplementedError), _enough_memory(SMALL):
+        raise NotImplementedError("no such operator")
+
+
 def test_a_shot_that_no_machine_can_hold_is_one_sentence(checkpoint: Path) -> None:
     huge = replace(request(), sampling=replace(SMALL, width=MAX_SIZE, height=MAX_SIZE, num_frames=(1 << 24) + 1))
     with pytest.raises(ModelError, match="smaller --size"):

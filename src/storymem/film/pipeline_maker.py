@@ -186,7 +186,8 @@ class PipelineShotMaker:
         import torch
 
         choice = self.first if self.first is not None and request.mode == "t2v" else self.model
-        pipeline = self._load(choice)
+        with _enough_memory(None):
+            pipeline = self._load(choice)
         sampling = replace(request.sampling, **choice.sampling)
         total = sampling.num_inference_steps
         on_step(0, total)
@@ -242,8 +243,11 @@ class PipelineShotMaker:
 
 
 @contextmanager
-def _enough_memory(sampling: SamplingConfig) -> Iterator[None]:
+def _enough_memory(sampling: SamplingConfig | None) -> Iterator[None]:
     """Running out of memory is no bug but a machine too small for these settings: one sentence says what helps.
+
+    Args:
+        sampling: of the shot that is made; None: weights are being loaded.
 
     Raises:
         ModelError: memory ran out, of the GPU or of the machine.
@@ -253,13 +257,18 @@ def _enough_memory(sampling: SamplingConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        # On the CPU torch has no error of its own for it.
-        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+        # On the CPU torch has no error of its own for it, nor where memory is pinned.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
             raise
+        if sampling is None:
+            place, remedy = "while the weights were loaded", "--offload model or group"
+        else:
+            place = f"at {sampling.width}x{sampling.height} with {sampling.num_frames} frames"
+            remedy = "a smaller --size or fewer --frames, --offload model or group, --vae-tiling"
         raise ModelError(
-            f"memory ran out at {sampling.width}x{sampling.height} with {sampling.num_frames} frames: try a smaller "
-            "--size or fewer --frames, --offload model or group, --vae-tiling, or a quantized --transformer; "
-            "`storymem doctor` says what this machine can run."
+            f"memory ran out {place}: try {remedy}, or a quantized --transformer; `storymem doctor` says what this "
+            "machine can run."
         ) from error
 
 
