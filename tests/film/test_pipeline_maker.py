@@ -7,15 +7,17 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import torch
+from diffusers.quantizers.gguf.utils import GGUFParameter
 from safetensors.torch import load_file, save_file
 
 from storymem.errors import CheckpointError, ModelError, SettingsError
 from storymem.film.cost import Work, work_of
 from storymem.film.maker import ShotRequest
-from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime, _enough_memory
+from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime, _enough_memory, _place
 from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
 from storymem.models.catalog import entry, sampling_for
 from storymem.models.checkpoints import load_components
@@ -253,6 +255,36 @@ def test_weights_that_do_not_fit_are_one_sentence(
 def test_an_error_of_another_kind_is_not_taken_for_memory() -> None:
     with pytest.raises(NotImplementedError), _enough_memory(SMALL):
         raise NotImplementedError("no such operator")
+
+
+class Placed:
+    """A pipeline that notes how it is offloaded."""
+
+    def __init__(self, weight: torch.nn.Parameter) -> None:
+        self.transformer = torch.nn.Linear(1, 1)
+        self.transformer.weight = weight
+        self.transformer_2 = None
+        self.asked: dict[str, object] = {}
+
+    def enable_group_offload(self, **options: object) -> None:
+        self.asked = options
+
+    def enable_sequential_cpu_offload(self, device: torch.device) -> None:
+        self.asked = {"device": device}
+
+
+def test_group_offload_pins_a_layer_at_a_time() -> None:
+    pipeline = Placed(torch.nn.Parameter(torch.zeros(1, 1)))
+    _place(pipeline, torch.device("cuda"), "group")
+    assert pipeline.asked["use_stream"]
+    assert pipeline.asked["low_cpu_mem_usage"]
+
+
+def test_gguf_weights_are_not_offloaded_layer_by_layer() -> None:
+    _place(Placed(torch.nn.Parameter(torch.zeros(1, 1))), torch.device("cuda"), "sequential")
+    quantized = GGUFParameter(torch.zeros(1, 34, dtype=torch.uint8), quant_type=gguf.GGMLQuantizationType.Q8_0)
+    with pytest.raises(SettingsError, match="use --offload group"):
+        _place(Placed(quantized), torch.device("cuda"), "sequential")
 
 
 def test_a_shot_that_no_machine_can_hold_is_one_sentence(checkpoint: Path) -> None:
