@@ -147,6 +147,28 @@ def test_names_become_weights_and_settings(monkeypatch: pytest.MonkeyPatch, tmp_
             resolve_model(ModelRequest(name))
 
 
+def test_a_first_shot_model_that_is_not_distilled_takes_its_own_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("storymem.film.resolve.locate", lambda _: tmp_path)
+
+    def sampled(*loras: str, **asked: int) -> tuple[SamplingConfig, SamplingConfig]:
+        found = resolve_model(
+            ModelRequest("storymem-mi2v", tuple((name, 1.0) for name in loras), first_shot_model="wan2.2-t2v-a14b")
+        )
+        assert found.first is not None
+        film = replace(SamplingConfig(**found.sampling), **asked)
+        return film, replace(film, **found.first.sampling)
+
+    film, first = sampled("lightning-i2v")
+    assert (film.num_inference_steps, film.solver, film.guidance_scale) == (4, "euler", 1.0)
+    assert (first.num_inference_steps, first.solver, first.guidance_scale) == (40, "unipc", 4.0)
+    assert [config.num_inference_steps for config in sampled()] == [40, 40]
+    assert [config.num_inference_steps for config in sampled(num_inference_steps=30)] == [30, 30], (
+        "the film says how many"
+    )
+
+
 def test_a_request_survives_json_and_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lora").mkdir()

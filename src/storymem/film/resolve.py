@@ -13,6 +13,7 @@ from storymem.film.pipeline_maker import LoraChoice, ModelChoice
 from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.models.own_sampling import read_sampling
 from storymem.models.store import locate
+from storymem.settings import SamplingConfig
 
 __all__ = ["ModelRequest", "ResolvedModel", "resolve_model"]
 
@@ -98,6 +99,10 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
             raise ModelError(f"{name} is a model of the kind {entry.kind}, not a LoRA.")
         if entry is not None:
             entries.append(entry)
+    # How often and by which solver a distilled model is asked is of no use to one that is not.
+    distilled = any(
+        entry.kind == "lora" and {"num_inference_steps", "solver"} & set(entry.sampling) for entry in entries
+    )
     folder = locate(main)
     found = [LoraChoice(locate(name), weight) for name, weight in loras]
     # A folder that is not in the catalogue may say itself what it was made for.
@@ -122,7 +127,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
     spoken = [entry for entry in entries if entry.kind == "lora"] if loras else entries[:1]
     return ResolvedModel(
         model=model,
-        first=_first(request.first_shot_model),
+        first=_first(request.first_shot_model, whole=distilled),
         sampling=sampling,
         negative_prompt=next((entry.negative_prompt for entry in entries if entry.negative_prompt), ""),
         continue_with="mm2v" if any("mm2v" in entry.name for entry in entries) else "mi2v",
@@ -139,7 +144,8 @@ def _with_base(name: str) -> tuple[str, list[str]]:
     return name, []
 
 
-def _first(name: str | None) -> ModelChoice | None:
+def _first(name: str | None, *, whole: bool) -> ModelChoice | None:
+    """The first-shot model with settings of its own; `whole`: also its solver and number of steps."""
     if name is None:
         return None
     entry: ModelEntry | None = CATALOG.get(name)
@@ -147,7 +153,9 @@ def _first(name: str | None) -> ModelChoice | None:
         raise ModelError(f"{name} is a model of the kind {entry.kind}; a first-shot model is of the kind t2v.")
     # A folder that is not in the catalogue is taken for what the method uses, Wan2.2-T2V-A14B.
     sampling = (entry or CATALOG["wan2.2-t2v-a14b"]).sampling
-    own = {key: value for key, value in sampling.items() if key != "num_inference_steps"}
+    own = {key: value for key, value in sampling.items() if whole or key != "num_inference_steps"}
+    if whole:
+        own.setdefault("solver", SamplingConfig().solver)
     return ModelChoice(name=_shown(name), folder=locate(name), sampling=own)
 
 
