@@ -12,6 +12,7 @@ from storymem.errors import ModelError
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice
 from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.models.own_sampling import read_sampling
+from storymem.models.recognise import known_lora, known_model
 from storymem.models.store import locate
 from storymem.settings import SamplingConfig
 
@@ -85,30 +86,30 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         ModelError: a name is unknown, not downloaded, or of the wrong kind; says what to do.
     """
     main, extra_loras = _with_base(request.model)
-    entries = [entry for name in (main, *extra_loras) if (entry := CATALOG.get(name)) is not None]
-    if entries and entries[0].kind != "i2v" and main in CATALOG:
+    kind = CATALOG[main].kind if main in CATALOG else "i2v"
+    if kind != "i2v":
         raise ModelError(
-            f"{main} is a model of the kind {entries[0].kind}, which cannot make a film by itself: choose an i2v model "
-            "(`storymem models list`)"
-            + (", and give this one as --first-shot-model." if entries[0].kind == "t2v" else ".")
+            f"{main} is a model of the kind {kind}, which cannot make a film by itself: choose an i2v model "
+            "(`storymem models list`)" + (", and give this one as --first-shot-model." if kind == "t2v" else ".")
         )
     loras = [(name, 1.0) for name in extra_loras] + list(request.loras)
     for name, _ in request.loras:
         entry = CATALOG.get(name)
         if entry is not None and entry.kind != "lora":
             raise ModelError(f"{name} is a model of the kind {entry.kind}, not a LoRA.")
-        if entry is not None:
-            entries.append(entry)
-    # How often and by which solver a distilled model is asked is of no use to one that is not.
-    distilled = any(
-        entry.kind == "lora" and {"num_inference_steps", "solver"} & set(entry.sampling) for entry in entries
-    )
     folder = locate(main)
     found = [LoraChoice(locate(name), weight) for name, weight in loras]
+    base = CATALOG.get(main) or known_model(folder)
+    on_it = [CATALOG.get(name) or known_lora(choice.path) for (name, _), choice in zip(loras, found, strict=True)]
+    entries = [entry for entry in (base, *on_it) if entry is not None]
+    # How often and by which solver a distilled model is asked is of no use to one that is not.
+    distilled = any(entry is not None and {"num_inference_steps", "solver"} & set(entry.sampling) for entry in on_it)
+    sampling: dict[str, Any] = {} if base is None else dict(base.sampling)
     # A folder that is not in the catalogue may say itself what it was made for.
-    sampling: dict[str, Any] = read_sampling(folder) if main not in CATALOG else {}
-    for entry in entries:
-        sampling.update(entry.sampling)
+    if main not in CATALOG:
+        sampling.update(read_sampling(folder))
+    for entry in on_it:
+        sampling.update({} if entry is None else entry.sampling)
     for (name, _), choice in zip(loras, found, strict=True):
         if name not in CATALOG and choice.path.is_dir():
             sampling.update(read_sampling(choice.path))
