@@ -78,14 +78,15 @@ class ModelTools:
 
         from storymem.film.tools import Tools
         from storymem.memory.encoders import load_encoder, load_scorer
+        from storymem.models.store import downloaded
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = str(self.runtime.resolve()[0])
         return Tools(
             maker=_maker(self.request, self.runtime),
-            encoder=load_encoder(memory.encoder, device=device),
-            scorer=load_scorer(memory.scorer, device=device),
+            encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
+            scorer=load_scorer(memory.scorer, device=device, path=downloaded(memory.scorer)),
         )
 
 

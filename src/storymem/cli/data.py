@@ -50,6 +50,7 @@ def prepare(
     from storymem.cli.options import parse_size
     from storymem.errors import MediaError, SettingsError
     from storymem.memory.encoders import load_encoder, load_scorer
+    from storymem.models.store import downloaded
     from storymem.settings import SamplingConfig
     from storymem.training.footage import FootageSettings
     from storymem.training.prepare import find_videos, prepare_footage
@@ -68,8 +69,8 @@ def prepare(
             videos,
             output,
             FootageSettings(width, height, num_frames, fps),
-            encoder=load_encoder(encoder),
-            scorer=load_scorer(scorer),
+            encoder=load_encoder(encoder, path=downloaded(encoder)),
+            scorer=load_scorer(scorer, path=downloaded(scorer)),
             min_quality=min_quality,
             similarity=similarity,
             largest_group=largest_group,
