@@ -31,17 +31,26 @@ from storymem.cli.options import given, parse_size
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import StoryMemError
 from storymem.film.director import Director
+from storymem.film.maker import ShotRequest
 from storymem.film.manifest import FilmSettings
 from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
 from storymem.film.project import Film
 from storymem.film.resolve import ModelRequest, ResolvedModel, parse_loras, resolve_model
 from storymem.film.tools import Tools
-from storymem.media import FloatArray, from_uint8, read_video
+from storymem.media import FloatArray, from_uint8, read_video, write_png
 from storymem.memory.encoders import load_encoder, load_scorer
 from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 from storymem.story import parse_story
-from storymem.worlds.storyland import WorldStory, render, sample_story, story_script, story_truth
+from storymem.worlds.storyland import (
+    WorldStory,
+    caption,
+    portrait_shot,
+    render,
+    sample_story,
+    story_script,
+    story_truth,
+)
 from storymem.worlds.storyland.reader import Reader, load_reader
 from storymem.worlds.storyland.scoring import FIGURES, Mark, figures, score_story
 
@@ -55,12 +64,14 @@ class System:
         memory: fields of `MemoryConfig`.
         sampling: fields of `SamplingConfig`, beside what the model was made for.
         cast: the script has a cast, whose looks are woven into every prompt that names a hero.
+        portraits: the model makes a portrait of each hero before the film, and the memory is those and nothing else.
     """
 
     title: str
     memory: Mapping[str, Any] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
     cast: bool = False
+    portraits: bool = False
 
 
 def _guided(scale: float) -> dict[str, System]:
@@ -70,6 +81,10 @@ def _guided(scale: float) -> dict[str, System]:
         "cast": System(
             "guided, and every prompt that names a hero tells the looks: a script's cast", **settings, cast=True
         ),
+        "portraits": System(
+            "guided by portraits of the heroes, made by the model before the film, alone", **settings, portraits=True
+        ),
+        "cast-portraits": System("a cast, guided by portraits alone", **settings, cast=True, portraits=True),
     }
 
 
@@ -135,7 +150,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--memory-guidance",
         type=float,
         default=MEMORY_GUIDANCE,
-        help="of the systems guided and cast (default %(default)g)",
+        help="of the systems guided, cast and those of portraits (default %(default)g)",
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")
@@ -231,12 +246,16 @@ def _film(
     """What a model makes of it, in a film's folder of its own."""
 
     def shoot(story: WorldStory, title: str) -> tuple[list[FloatArray], list[float]]:
-        script = story_script(story, cast=system.cast)
-        told = parse_story(script, f"{title}.yaml", None)
+        asked = {**sampling, **system.sampling}
+        pictures = folder / f"{title}-portraits"
+        portraits = _portraits(maker, resolved, SamplingConfig(**asked), story, pictures) if system.portraits else ()
+        kept = {"capacity": len(portraits), "sink": len(portraits)} if portraits else {}
+        script = story_script(story, cast=system.cast, portraits=portraits)
+        told = parse_story(script, f"{title}.yaml", pictures if portraits else None)
         settings = FilmSettings.for_story(
             told,
-            sampling={**sampling, **system.sampling},
-            memory=system.memory,
+            sampling=asked,
+            memory={**system.memory, **kept},
             seed=story.seed,
             continue_with=resolved.continue_with,
             negative_prompt=resolved.negative_prompt,
@@ -258,6 +277,22 @@ def _film(
         return shots, seconds
 
     return shoot
+
+
+def _portraits(
+    maker: PipelineShotMaker, resolved: ResolvedModel, sampling: SamplingConfig, story: WorldStory, folder: Path
+) -> tuple[str, ...]:
+    """The middle frame of a shot of each hero, whose prompt tells the looks; names of files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for number, (hero, name) in enumerate(zip(story.heroes, story.names, strict=True)):
+        names.append(f"{number}.png")
+        if not (folder / names[-1]).exists():
+            prompt, seed = caption(portrait_shot(hero, name), "full"), story.seed * 1000 + number
+            request = ShotRequest(prompt, resolved.negative_prompt, seed, sampling)
+            frames = maker.make(request, lambda done, total: None)
+            write_png(folder / names[-1], frames[len(frames) // 2])
+    return tuple(names)
 
 
 def _system(

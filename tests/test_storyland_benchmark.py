@@ -61,8 +61,8 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
                "--frames", "5", "--folder", str(tmp_path / "films")]  # fmt: skip
     report = measured(tmp_path / "a.json", *options)
     systems = report["systems"]
-    assert set(systems) == {"oracle", "decoded", "memory", "guided", "cast", "none", "first-frame", "no-sink",
-                            "stride-1", "size-1", "size-3", "size-3-recent"}  # fmt: skip
+    assert set(systems) == {"oracle", "decoded", "memory", "guided", "cast", "portraits", "cast-portraits", "none",
+                            "first-frame", "no-sink", "stride-1", "size-1", "size-3", "size-3-recent"}  # fmt: skip
     for name, system in systems.items():
         assert (system["figures"]["place"]["n"], system["figures"]["place"]["stories"]) == (6, 2), name
     assert systems["memory"]["figures"]["identity"]["share"] < 0.5
@@ -72,7 +72,7 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
     aimed = {aim["what"] for aim in report["aims"]}
     assert aimed >= {"identity, system memory", "prompt, system guided", "seconds of the film"}
     takes = {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")}
-    assert len(takes) == 10 * 2 * 3
+    assert len(takes) == 12 * 2 * 3
     again = measured(tmp_path / "b.json", *options, "--no-timing")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")} == takes
     assert again["systems"]["memory"]["figures"] == systems["memory"]["figures"]
@@ -82,7 +82,7 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
 def test_the_systems_see_what_they_should(tmp_path: Path) -> None:
     measured(tmp_path / "a.json", "--model", "tiny-random", "--stories", "1", "--shots", "3", "--steps", "1",
              "--size", "112x64", "--frames", "5", "--folder", str(tmp_path), "--no-timing",
-             "--systems", "none", "first-frame", "size-1", "guided", "--memory-guidance", "4")  # fmt: skip
+             "--systems", "none", "first-frame", "size-1", "guided", "portraits", "--memory-guidance", "4")  # fmt: skip
     films = tmp_path / "films"
     told = json.loads((films / "guided" / "heroes-1-seed-0-shots-3" / "film.json").read_text())
     assert told["settings"]["sampling"]["memory_guidance_scale"] == 4.0
@@ -93,6 +93,8 @@ def test_the_systems_see_what_they_should(tmp_path: Path) -> None:
         return [[entry["label"] for entry in json.loads(take.read_text())["saw"]] for take in takes]
 
     assert seen("none") == [[], [], []]
+    portrait = json.loads((films / "portraits" / "heroes-1-seed-0-shots-3" / "film.json").read_text())["story"]["cast"]
+    assert seen("portraits") == [[f"{portrait[0]['name']} (0.png)"]] * 3
     first_frames = seen("first-frame")
     assert [len(labels) for labels in first_frames] == [0, 1, 2]
     assert all(label.endswith("frame 0") for labels in first_frames for label in labels)

@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from storymem.story import parse_story
 from storymem.worlds.storyland import (
     ATTRIBUTES,
+    caption,
     ground_truth,
+    portrait_shot,
     sample_group,
     sample_shot,
     sample_story,
@@ -41,6 +44,19 @@ def test_a_script_with_its_cast_tells_the_looks_in_every_prompt_with_a_name() ->
     assert {c.name for c in read.cast} == set(story.names)
     shot = next(s for s, told in zip(read.shots, story.shots, strict=True) if told.style == "brief")
     assert len(shot.full_prompt) > len(shot.prompt) + 20
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_portraits_are_the_references_of_the_cast(cast: bool) -> None:
+    story = sample_story(4, heroes=2)
+    script = story_script(story, cast=cast, portraits=["0.png", "1.png"])
+    read = parse_story(script, "story.yaml", Path("pictures"), pictures_kept=True)
+    assert [path.name for path in read.references] == ["0.png", "1.png"]
+    assert [character.name for character in read.cast] == list(story.names)
+    assert [bool(character.description) for character in read.cast] == [cast, cast]
+    for hero, name in zip(story.heroes, story.names, strict=True):
+        told = caption(portrait_shot(hero, name), "full")
+        assert all(word in told for word in (name, hero.species, hero.colour, "waves", "meadow", "edium shot"))
 
 
 @pytest.mark.parametrize("heroes", [1, 2])

@@ -18,7 +18,15 @@ from storymem.worlds.storyland.places import PLACES, TIMES, WEATHERS, Place
 from storymem.worlds.storyland.rendering import FPS, render
 from storymem.worlds.storyland.scripts import stbench_script, story_script, story_truth
 from storymem.worlds.storyland.shots import ACTIONS, CAMERAS, SHOT_TYPES, Actor, ShotSpec, sample_shot
-from storymem.worlds.storyland.stories import Clip, Group, StoryShot, WorldStory, sample_group, sample_story
+from storymem.worlds.storyland.stories import (
+    Clip,
+    Group,
+    StoryShot,
+    WorldStory,
+    portrait_shot,
+    sample_group,
+    sample_story,
+)
 from storymem.worlds.storyland.truth import ground_truth
 
 __all__ = [
@@ -44,6 +52,7 @@ __all__ = [
     "count_heroes",
     "describe",
     "ground_truth",
+    "portrait_shot",
     "render",
     "sample_group",
     "sample_hero",
