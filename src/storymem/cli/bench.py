@@ -19,8 +19,10 @@ from storymem.cli.options import (
     ModelOption,
     OffloadOption,
     film_settings,
+    maker_of,
     parse_size,
     runtime_of,
+    tools_of,
 )
 from storymem.errors import FilmError, SettingsError
 
@@ -57,11 +59,9 @@ def _storyland(options: Any) -> Any:
 @functools.cache
 def _maker(request: ModelRequest, runtime: Runtime) -> PipelineShotMaker:
     """One model per process, whatever number of films it makes."""
-    from storymem.film.pipeline_maker import PipelineShotMaker
     from storymem.film.resolve import resolve_model
 
-    resolved = resolve_model(request)
-    return PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=request.to_json())
+    return maker_of(resolve_model(request), runtime)
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,9 @@ class ModelTools:
         """See `storymem.bench.make.ToolsFor`."""
         import torch
 
-        from storymem.film.tools import Tools
-        from storymem.memory.encoders import load_encoder, load_scorer
-        from storymem.models.store import downloaded
-
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        device = str(self.runtime.resolve()[0])
-        return Tools(
-            maker=_maker(self.request, self.runtime),
-            encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
-            scorer=load_scorer(memory.scorer, device=device, path=downloaded(memory.scorer)),
-        )
+        return tools_of(_maker(self.request, self.runtime), memory)
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,12 @@ from storymem.cli.options import (
     What,
     encoder_name,
     film_settings,
+    maker_of,
     model_request,
     parse_size,
     products_of,
     runtime_of,
+    tools_of,
 )
 from storymem.errors import SettingsError
 
@@ -42,11 +44,8 @@ if TYPE_CHECKING:
     from storymem.cli.show import Show
     from storymem.film.export import Product
     from storymem.film.manifest import FilmSettings
-    from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
     from storymem.film.project import Film
-    from storymem.film.resolve import ResolvedModel
     from storymem.film.tools import Tools
-    from storymem.settings import MemoryConfig
     from storymem.story import Story
 
 __all__ = ["register"]
@@ -155,7 +154,7 @@ def generate(
     )
     resolved = resolve_model(request)
     width, height = parse_size(size)
-    maker = _maker(resolved, runtime_of(device, dtype, offload, attention, vae_tiling))
+    maker = maker_of(resolved, runtime_of(device, dtype, offload, attention, vae_tiling))
     settings = film_settings(
         story,
         resolved,
@@ -189,7 +188,7 @@ def generate(
         continue_with=continue_with,
         negative_prompt=negative_prompt,
     )
-    tools = _tools(maker, settings.memory)
+    tools = tools_of(maker, settings.memory)
     notes = remarks(story, settings, resolved)
     if dry_run:
         film = Film.preview(
@@ -254,8 +253,8 @@ def retake(
 
     with Film.work(folder) as film:
         request = model_request(film.manifest.story, film.manifest, model=model, lora=lora)
-        maker = _maker(resolve_model(request), runtime_of(device, dtype, offload, attention, vae_tiling))
-        tools = _tools(maker, film.manifest.settings.memory)
+        maker = maker_of(resolve_model(request), runtime_of(device, dtype, offload, attention, vae_tiling))
+        tools = tools_of(maker, film.manifest.settings.memory)
         with showing(as_json=as_json) as show, _stopping_cleanly(show, "run the same command again"):
             for event in Director(film, tools).retake(shot, seed=seed, prompt=prompt, on_step=show):
                 show(event)
@@ -340,25 +339,6 @@ def _export(
         show.say("exported", f"{product:>8}  {first}{pages}", product=product, files=[str(path) for path in paths])
     for product, how in left_out.items():
         show.say("note", f"{product:>8}  left out: {how}", product=product)
-
-
-def _maker(resolved: ResolvedModel, runtime: Runtime) -> PipelineShotMaker:
-    from storymem.film.pipeline_maker import PipelineShotMaker
-
-    return PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
-
-
-def _tools(maker: PipelineShotMaker, memory: MemoryConfig) -> Tools:
-    from storymem.film.tools import Tools
-    from storymem.memory.encoders import load_encoder, load_scorer
-    from storymem.models.store import downloaded
-
-    device = str(maker.runtime.resolve()[0])
-    return Tools(
-        maker=maker,
-        encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
-        scorer=load_scorer(memory.scorer, device=device, path=downloaded(memory.scorer)),
-    )
 
 
 def _complete(film: Film) -> bool:

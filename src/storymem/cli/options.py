@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from storymem.film.export import Product
     from storymem.film.maker import ShotMaker
     from storymem.film.manifest import FilmSettings, Manifest
-    from storymem.film.pipeline_maker import Runtime
+    from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
     from storymem.film.resolve import ModelRequest, ResolvedModel
+    from storymem.film.tools import Tools
+    from storymem.settings import MemoryConfig
     from storymem.story import Story
 
 
@@ -194,6 +196,27 @@ def runtime_of(device: str, dtype: str, offload: str, attention: str | None, vae
     from storymem.film.pipeline_maker import Runtime
 
     return Runtime(device=device, dtype=dtype, offload=offload, attention=attention, vae_tiling=vae_tiling)  # type: ignore[arg-type]  # checked inside
+
+
+def maker_of(resolved: ResolvedModel, runtime: Runtime) -> PipelineShotMaker:
+    """What makes shots with a model that was found."""
+    from storymem.film.pipeline_maker import PipelineShotMaker
+
+    return PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
+
+
+def tools_of(maker: PipelineShotMaker, memory: MemoryConfig) -> Tools:
+    """The maker with the encoder and the scorer that the memory asks for, on its device; downloaded ones serve."""
+    from storymem.film.tools import Tools
+    from storymem.memory.encoders import load_encoder, load_scorer
+    from storymem.models.store import downloaded
+
+    device = str(maker.runtime.resolve()[0])
+    return Tools(
+        maker=maker,
+        encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
+        scorer=load_scorer(memory.scorer, device=device, path=downloaded(memory.scorer)),
+    )
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def show_plan(
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
     frames = sum(planned.num_frames - planned.drop for planned in plan)
     if as_json:
-        titles = _scene_titles(film)
+        titles = manifest.story.scene_titles
         about = {
             "title": manifest.story.title,
             "folder": str(film.folder),
@@ -96,7 +96,7 @@ def show_plan(
     for note in notes:
         console.print(Text(f"note: {note}"))
     width = max(len(planned.shot.id) for planned in plan)
-    titles = _scene_titles(film)
+    titles = manifest.story.scene_titles
     for planned in plan:
         if title := titles.pop(planned.shot.scene, ""):  # before the first shot of it
             console.print(Text(f"\nScene {planned.shot.scene}: {title}", style="bold"))
@@ -173,10 +173,6 @@ def _sees(planned: PlannedShot) -> str:
     ]
     number = len(planned.memory)
     return f"{number} keyframe{'s' * (number > 1)}: {'; '.join(said)}"
-
-
-def _scene_titles(film: Film) -> dict[int, str]:
-    return {scene.number: scene.title or "" for scene in film.manifest.story.scenes}
 
 
 def _takes(film: Film, planned: PlannedShot) -> list[dict[str, Any]]:

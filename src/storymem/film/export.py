@@ -59,7 +59,7 @@ def film_edit(film: Film) -> Edit:
             "run `storymem generate` first."
         )
     settings = film.manifest.settings
-    titles = {scene.number: scene.title or "" for scene in film.manifest.story.scenes}
+    titles = film.manifest.story.scene_titles
     return Edit(
         title=film.manifest.story.title,
         fps=settings.sampling.fps,

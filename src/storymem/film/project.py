@@ -46,7 +46,7 @@ class Film:
         self.references = ReferenceStore(folder / REFERENCES)
         self._writable = writable
         self._previewed: tuple[Keyframe, ...] | None = None  # reference images of a preview, which are not kept
-        self._script: bytes | None = None  # kept with the next save
+        self._script: tuple[bytes, str] | None = None  # kept with the next save, and the name of the copy before
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -156,7 +156,7 @@ class Film:
             policy.start(film.references.load(references))  # says so if there are more than the memory has places
         adopted = before.adopt(asked.story, settings=asked.settings, tools=asked.tools, references=references)
         adopted = replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256)
-        film._script = script
+        film._script = script, before.script_name
         if film._saved is not None and before.differences(asked.settings, asked.tools):
             film.manifest = adopted
         else:
@@ -263,13 +263,13 @@ class Film:
         assert self._writable, "a film is changed only inside Film.begin or Film.work"
         path = self.folder / MANIFEST
         data = write_manifest(manifest)
-        before = None if self._saved is None else read_manifest(self._saved, path).script_name
         if data != self._saved:
             replace_file(path, data)
         self.manifest, self._saved = read_manifest(data, path), data
         if self._script is not None:
-            self._keep_script(self._script)
-            if before not in (None, manifest.script_name):
+            script, before = self._script
+            self._keep_script(script)
+            if before != manifest.script_name:
                 remove_file(self.folder / before)
             self._script = None
 

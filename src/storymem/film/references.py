@@ -118,7 +118,7 @@ class ReferenceStore:
             try:
                 record = read_seal(folder, _RECORD)
                 keyframes = self.load(str(record.get("key")))
-            except (FilmDamagedError, FilmError):
+            except FilmError:
                 continue  # what is damaged cannot take the place of the pictures, whose loss is told then
             if tuple(keyframe.label for keyframe in keyframes) == tuple(labels):
                 found.append(str(record["key"]))

@@ -175,6 +175,11 @@ class Story:
         return tuple(shot for scene in self.scenes for shot in scene.shots)
 
     @property
+    def scene_titles(self) -> dict[int, str]:
+        """What each scene is called, by its number; empty where the script does not say."""
+        return {scene.number: scene.title or "" for scene in self.scenes}
+
+    @property
     def references(self) -> tuple[Path, ...]:
         """Reference images of the whole cast, in order: the film's first memory."""
         return tuple(path for character in self.cast for path in character.references)
