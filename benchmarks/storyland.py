@@ -26,26 +26,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from storyland_report import CORES, aims, print_report
 from storymem.bench.systems import GUIDED, METHOD
 from storymem.cli.options import given, parse_size
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import StoryMemError
 from storymem.film.director import Director
-from storymem.film.maker import ShotRequest
-from storymem.film.manifest import FilmSettings
+from storymem.film.film_settings import PORTRAIT_PROMPT, FilmSettings
 from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
 from storymem.film.project import Film
 from storymem.film.resolve import ModelRequest, ResolvedModel, parse_loras, resolve_model
 from storymem.film.tools import Tools
-from storymem.media import FloatArray, from_uint8, read_video, write_png
+from storymem.media import FloatArray, from_uint8, read_video
 from storymem.memory.encoders import load_encoder, load_scorer
 from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 from storymem.story import parse_story
 from storymem.worlds.storyland import (
     WorldStory,
-    caption,
-    portrait_shot,
     render,
     sample_story,
     story_script,
@@ -64,7 +62,7 @@ class System:
         memory: fields of `MemoryConfig`.
         sampling: fields of `SamplingConfig`, beside what the model was made for.
         cast: the script has a cast, whose looks are woven into every prompt that names a hero.
-        portraits: the model makes a portrait of each hero before the film, and the memory is those and nothing else.
+        portraits: the film begins with a portrait of each hero, and a shot sees those of the heroes that it names.
     """
 
     title: str
@@ -76,15 +74,18 @@ class System:
 
 def _guided(scale: float) -> dict[str, System]:
     settings: dict[str, Any] = {"memory": {"capacity": 10, "sink": 3}, "sampling": {"memory_guidance_scale": scale}}
+    of_cast = {**settings, "memory": {**settings["memory"], "recall": "cast"}}
     return {
         "guided": System(f"the same, led by the memory: guidance of {scale:g}", **settings),
         "cast": System(
             "guided, and every prompt that names a hero tells the looks: a script's cast", **settings, cast=True
         ),
         "portraits": System(
-            "guided by portraits of the heroes, made by the model before the film, alone", **settings, portraits=True
+            "guided by nothing but portraits of the heroes that a shot names, made before the film",
+            **of_cast,
+            portraits=True,
         ),
-        "cast-portraits": System("a cast, guided by portraits alone", **settings, cast=True, portraits=True),
+        "cast-portraits": System("the same, of a script's cast", **of_cast, cast=True, portraits=True),
     }
 
 
@@ -115,11 +116,6 @@ SYSTEMS = {
     ),
 }
 """In the order in which they are measured; "memory" is also S = 5 and size 10 of the comparisons."""
-
-AIMS = (("identity", 0.85), ("prompt", 0.85), ("identity, two heroes", 0.70))
-"""Figure, at least; of each of `AIMED`."""
-AIMED = ("memory", "guided")
-SECONDS, GIGABYTES, CORES = 90.0, 3.0, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -247,15 +243,13 @@ def _film(
 
     def shoot(story: WorldStory, title: str) -> tuple[list[FloatArray], list[float]]:
         asked = {**sampling, **system.sampling}
-        pictures = folder / f"{title}-portraits"
-        portraits = _portraits(maker, resolved, SamplingConfig(**asked), story, pictures) if system.portraits else ()
-        kept = {"capacity": len(portraits), "sink": len(portraits)} if portraits else {}
-        script = story_script(story, cast=system.cast, portraits=portraits)
-        told = parse_story(script, f"{title}.yaml", pictures if portraits else None)
+        portrait = (resolved.portrait_prompt or PORTRAIT_PROMPT) if system.portraits else ""
+        script = story_script(story, cast=system.cast, portraits=portrait)
+        told = parse_story(script, f"{title}.yaml", None)
         settings = FilmSettings.for_story(
             told,
             sampling=asked,
-            memory={**system.memory, **kept},
+            memory=system.memory,
             seed=story.seed,
             continue_with=resolved.continue_with,
             negative_prompt=resolved.negative_prompt,
@@ -277,22 +271,6 @@ def _film(
         return shots, seconds
 
     return shoot
-
-
-def _portraits(
-    maker: PipelineShotMaker, resolved: ResolvedModel, sampling: SamplingConfig, story: WorldStory, folder: Path
-) -> tuple[str, ...]:
-    """The middle frame of a shot of each hero, whose prompt tells the looks; names of files in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for number, (hero, name) in enumerate(zip(story.heroes, story.names, strict=True)):
-        names.append(f"{number}.png")
-        if not (folder / names[-1]).exists():
-            prompt, seed = caption(portrait_shot(hero, name), "full"), story.seed * 1000 + number
-            request = ShotRequest(prompt, resolved.negative_prompt, seed, sampling)
-            frames = maker.make(request, lambda done, total: None)
-            write_png(folder / names[-1], frames[len(frames) // 2])
-    return tuple(names)
 
 
 def _system(
@@ -367,60 +345,6 @@ def cold_start(args: argparse.Namespace, story: WorldStory, folder: Path) -> dic
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "cores": used_cores,
     }
-
-
-def aims(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was aimed at and what came out, as far as it was measured."""
-    out: list[dict[str, Any]] = []
-    for system in AIMED:
-        for title, aim in AIMS:
-            found = report["systems"].get(system, {}).get("figures", {}).get(title)
-            if found is not None:
-                met = found["share"] >= aim
-                what = f"{title}, system {system}"
-                out.append({"what": what, "aim": f">= {aim:.0%}", "measured": found["share"], "met": met})
-    if (cold := report.get("cold_start")) is not None:
-        for what, key, most in (("seconds of the film", "seconds", SECONDS), ("peak GB of it", "peak_gb", GIGABYTES)):
-            out.append({"what": what, "aim": f"<= {most:g}", "measured": cold[key], "met": cold[key] <= most})
-    return out
-
-
-def print_report(report: Mapping[str, Any]) -> None:
-    """Tables for people."""
-    sampling, systems = report["sampling"], report["systems"]
-    print(
-        f"\n{report['model']} {' '.join(report['loras'])}, {sampling['width']}x{sampling['height']}, "
-        f"{sampling['num_frames']} frames, {sampling['num_inference_steps']} steps; {report['stories']} stories of "
-        f"{report['shots']} shots from seed {report['seed']}"
-    )
-    print("\nshare [95 %] (chance), number of marks")
-    for title, meaning in report["figures"].items():
-        if not any(title in system["figures"] for system in systems.values()):
-            continue
-        print(f"\n{title}: {meaning}")
-        for name, system in systems.items():
-            if (found := system["figures"].get(title)) is not None:
-                low, high, chance = found["low"], found["high"], found["chance"]
-                share = f"{found['share']:6.1%} [{low:5.1%}, {high:6.1%}] ({chance:5.1%})"
-                print(f"  {name:>14}  {share}  n = {found['n']} in {found['stories']} stories")
-    print("\nidentity by attribute, and how often the reader is right on clean drawings")
-    reader = report["reader"]["accuracy"]
-    shown = {name: s["figures"]["identity"]["by"] for name, s in systems.items() if "identity" in s["figures"]}
-    print(f"  {'':>17} {'reader':>8}" + "".join(f" {name:>13}" for name in shown))
-    for attribute, share in reader.items():
-        if any(attribute in by for by in shown.values()):
-            row = "".join(
-                f" {by[attribute]['share']:13.1%}" if attribute in by else f" {'':13}" for by in shown.values()
-            )
-            print(f"  {attribute:>17} {share:8.1%}{row}")
-    print("\nseconds per shot: " + ", ".join(f"{name} {s['seconds_per_shot']:.2f}" for name, s in systems.items()))
-    if (cold := report.get("cold_start")) is not None:
-        print(
-            f"a film of {cold['shots']} shots from a cold start on {cold['cores']} cores: {cold['seconds']} s, "
-            f"peak {cold['peak_gb']} GB"
-        )
-    for aim in report["aims"]:
-        print(f"{'met' if aim['met'] else 'NOT MET':>8}  {aim['what']}: {aim['measured']} (aim {aim['aim']})")
 
 
 def _write(path: Path | None, report: Mapping[str, Any]) -> None:

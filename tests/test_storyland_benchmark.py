@@ -72,7 +72,7 @@ def test_a_model_of_random_weights_is_measured_and_gone_on_with(tmp_path: Path) 
     aimed = {aim["what"] for aim in report["aims"]}
     assert aimed >= {"identity, system memory", "prompt, system guided", "seconds of the film"}
     takes = {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")}
-    assert len(takes) == 12 * 2 * 3
+    assert len(takes) == 12 * 2 * 3 + 2 * 3  # in two of the systems each of three heroes has a portrait
     again = measured(tmp_path / "b.json", *options, "--no-timing")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "films").rglob("master.mkv")} == takes
     assert again["systems"]["memory"]["figures"] == systems["memory"]["figures"]
@@ -88,13 +88,13 @@ def test_the_systems_see_what_they_should(tmp_path: Path) -> None:
     assert told["settings"]["sampling"]["memory_guidance_scale"] == 4.0
 
     def seen(system: str) -> list[list[str]]:
-        """By shot, the keyframes in its memory."""
+        """By shot, portraits behind them, the keyframes in its memory."""
         takes = sorted((films / system / "heroes-1-seed-0-shots-3" / "takes").glob("*/*/take.json"))
         return [[entry["label"] for entry in json.loads(take.read_text())["saw"]] for take in takes]
 
     assert seen("none") == [[], [], []]
-    portrait = json.loads((films / "portraits" / "heroes-1-seed-0-shots-3" / "film.json").read_text())["story"]["cast"]
-    assert seen("portraits") == [[f"{portrait[0]['name']} (0.png)"]] * 3
+    (hero,) = json.loads((films / "portraits" / "heroes-1-seed-0-shots-3" / "film.json").read_text())["story"]["cast"]
+    assert seen("portraits") == [[f"{hero['name']} (portrait)"]] * 3 + [[]]
     first_frames = seen("first-frame")
     assert [len(labels) for labels in first_frames] == [0, 1, 2]
     assert all(label.endswith("frame 0") for labels in first_frames for label in labels)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from storymem.errors import StoryMemError
     from storymem.film.director import Director
     from storymem.film.export import export_film
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.maker import ShotMaker, ShotRequest
-    from storymem.film.manifest import FilmSettings
     from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime
     from storymem.film.project import Film
     from storymem.film.tools import Tools
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Director": "film.director",
     "Film": "film.project",
-    "FilmSettings": "film.manifest",
+    "FilmSettings": "film.film_settings",
     "Keyframe": "memory.bank",
     "LoraChoice": "film.pipeline_maker",
     "MemoryBank": "memory.bank",

@@ -14,6 +14,7 @@ __all__ = [
     "MAX_SIZE",
     "MAX_TEXT_TOKENS",
     "MemoryConfig",
+    "Recall",
     "SamplingConfig",
     "Solver",
     "check_seed",
@@ -32,6 +33,9 @@ MAX_TEXT_TOKENS = 512
 """The most tokens of a prompt that a model is given, as Wan has it, the end mark included."""
 
 Solver = Literal["unipc", "dpm++", "euler"]
+
+Recall = Literal["all", "cast", "cast+scene"]
+"""What a shot sees of the memory; see `MemoryConfig`."""
 
 Blank = Literal["zeros", "gradient"]
 """What a model is shown in place of frames that are not known; see `SamplingConfig`."""
@@ -128,6 +132,9 @@ class MemoryConfig:
         quality_threshold: a frame scored below this is no keyframe; None means the scorer's own default.
         encoder: name of the frame encoder.
         scorer: name of the quality scorer; ``none`` accepts every frame.
+        recall: what a shot sees of the bank: ``all`` of it, as the method has it; with ``cast``, the pictures of those
+            of the cast that its prompt names; with ``cast+scene`` also the latest keyframe of its scene. See
+            `storymem.memory.recall`.
     """
 
     capacity: int = 10
@@ -138,10 +145,12 @@ class MemoryConfig:
     quality_threshold: float | None = None
     encoder: str = "builtin"
     scorer: str = "builtin"
+    recall: Recall = "all"
 
     def __post_init__(self) -> None:
         if self.capacity < 0:
             raise SettingsError(f"memory capacity is {self.capacity}; it must be 0 (no memory) or more.")
+        _check_choice("memory recall", self.recall, get_args(Recall))
         if not 0 <= self.sink <= max(self.capacity, 0):
             raise SettingsError(f"memory sink is {self.sink}; it must be between 0 and the capacity ({self.capacity}).")
         if self.max_keyframes_per_shot < 1:

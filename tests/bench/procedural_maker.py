@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storymem.film.film_settings import FilmSettings
 from storymem.film.maker import FloatArray, ShotRequest
-from storymem.film.manifest import FilmSettings
 from storymem.film.tools import Tools
 from storymem.memory.encoders import load_encoder, load_scorer
 from storymem.settings import MemoryConfig, SamplingConfig

@@ -8,7 +8,7 @@ import pytest
 from storymem.cli.options import film_settings
 from storymem.cli.prompts import too_long
 from storymem.cli.remarks import remarks
-from storymem.film.manifest import FilmSettings
+from storymem.film.film_settings import FilmSettings
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.catalog import CATALOG
 from storymem.story import load_story

@@ -11,7 +11,7 @@ from procedural import THREE_SHOTS, ProceduralMaker, story, tiny_settings, tools
 
 from storymem.film.director import Director
 from storymem.film.events import Event
-from storymem.film.manifest import FilmSettings
+from storymem.film.film_settings import FilmSettings
 from storymem.film.plan import PlannedShot, plan_film
 from storymem.film.project import Film
 from storymem.film.takes import Take

@@ -4,16 +4,15 @@ import json
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
+from storymem.film.film_settings import FilmSettings
+from storymem.film.portraits import portraits_of
 from storymem.story import parse_story
 from storymem.worlds.storyland import (
     ATTRIBUTES,
-    caption,
     ground_truth,
-    portrait_shot,
     sample_group,
     sample_shot,
     sample_story,
@@ -22,6 +21,7 @@ from storymem.worlds.storyland import (
     story_script,
     story_truth,
 )
+from storymem.worlds.storyland.captions import describe
 
 SEEDS = range(40)
 
@@ -47,16 +47,14 @@ def test_a_script_with_its_cast_tells_the_looks_in_every_prompt_with_a_name() ->
 
 
 @pytest.mark.parametrize("cast", [False, True])
-def test_portraits_are_the_references_of_the_cast(cast: bool) -> None:
+def test_a_script_with_portraits_tells_the_looks_there(cast: bool) -> None:
     story = sample_story(4, heroes=2)
-    script = story_script(story, cast=cast, portraits=["0.png", "1.png"])
-    read = parse_story(script, "story.yaml", Path("pictures"), pictures_kept=True)
-    assert [path.name for path in read.references] == ["0.png", "1.png"]
-    assert [character.name for character in read.cast] == list(story.names)
+    read = parse_story(story_script(story, cast=cast, portraits="{name} waves."), "story.yaml", None)
     assert [bool(character.description) for character in read.cast] == [cast, cast]
-    for hero, name in zip(story.heroes, story.names, strict=True):
-        told = caption(portrait_shot(hero, name), "full")
-        assert all(word in told for word in (name, hero.species, hero.colour, "waves", "meadow", "edium shot"))
+    told = [shot.full_prompt for shot in portraits_of(read, FilmSettings())]
+    assert told == [f"{n}, {describe(h)}, waves." for n, h in zip(story.names, story.heroes, strict=True)]
+    shots = parse_story(story_script(story, cast=cast), "story.yaml", None).shots
+    assert [shot.full_prompt for shot in read.shots] == [shot.full_prompt for shot in shots]
 
 
 @pytest.mark.parametrize("heroes", [1, 2])

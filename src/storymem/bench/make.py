@@ -22,7 +22,7 @@ from storymem.story import parse_story
 
 if TYPE_CHECKING:
     from storymem.film.export import Product
-    from storymem.film.manifest import FilmSettings
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.tools import Tools
     from storymem.settings import MemoryConfig
     from storymem.story import Story

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storymem.errors import SettingsError
-from storymem.film.manifest import FilmSettings
+from storymem.film.film_settings import FilmSettings
 from storymem.models.catalog import CATALOG
 from storymem.story import Story
 

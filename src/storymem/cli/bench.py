@@ -28,7 +28,7 @@ from storymem.errors import FilmError, SettingsError
 
 if TYPE_CHECKING:
     from storymem.bench.comparison import Comparison
-    from storymem.film.manifest import FilmSettings
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
     from storymem.film.resolve import ModelRequest, ResolvedModel
     from storymem.film.tools import Tools

@@ -23,6 +23,7 @@ from storymem.cli.options import (
     LoraOption,
     ModelOption,
     OffloadOption,
+    RecallOption,
     ShotId,
     Solver,
     Transformer,
@@ -43,7 +44,7 @@ from storymem.errors import SettingsError
 if TYPE_CHECKING:
     from storymem.cli.show import Show
     from storymem.film.export import Product
-    from storymem.film.manifest import FilmSettings
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.project import Film
     from storymem.film.tools import Tools
     from storymem.story import Story
@@ -109,6 +110,22 @@ def generate(
     ] = None,
     scorer: Annotated[
         str | None, typer.Option(help="Of quality: builtin, hpsv3, none.", rich_help_panel=MEMORY)
+    ] = None,
+    recall: Annotated[
+        RecallOption | None,
+        typer.Option(
+            help="What a shot sees: all, the cast that it names, or also the last of its scene.",
+            rich_help_panel=MEMORY,
+        ),
+    ] = None,
+    portraits: Annotated[
+        bool | None,
+        typer.Option(
+            "--portraits/--no-portraits",
+            help="Make a portrait of every described character first.",
+            rich_help_panel=MEMORY,
+            show_default=False,
+        ),
     ] = None,
     continue_with: Annotated[
         Continue | None,
@@ -183,10 +200,12 @@ def generate(
             "quality_threshold": quality,
             "encoder": None if encoder is None else encoder_name(encoder),
             "scorer": scorer,
+            "recall": None if recall is None else recall.value,
         },
         seed=seed,
         continue_with=continue_with,
         negative_prompt=negative_prompt,
+        portraits=portraits,
     )
     tools = tools_of(maker, settings.memory)
     notes = remarks(story, settings, resolved)
@@ -342,7 +361,7 @@ def _export(
 
 
 def _complete(film: Film) -> bool:
-    return all(shot.id in film.manifest.chosen for shot in film.manifest.story.shots)
+    return all(shot.id in film.manifest.chosen for shot in film.manifest.all_shots)
 
 
 def _say_stale(show: Show, film: Film) -> None:

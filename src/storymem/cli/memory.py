@@ -49,7 +49,7 @@ def list_keyframes(
     from rich.text import Text
 
     console = Console(soft_wrap=True, highlight=False)
-    order = [shot.id for shot in film.manifest.story.shots]
+    order = [shot.id for shot in film.manifest.all_shots]
     for number, row in enumerate(rows):
         quality = "" if row.quality is None else f"  quality {row.quality:.2f}"
         mark = (f"  {row.mark}", "bold yellow") if row.mark else ""
@@ -144,6 +144,7 @@ class _Row:
 def _keyframes(film: Film) -> list[_Row]:
     """Every reference and every keyframe of the takes in the film, in order."""
     from storymem.film.plan import plan_film
+    from storymem.film.portraits import portrait_label
     from storymem.film.takes import keyframe_label, preview_name
 
     plan = plan_film(film)
@@ -167,6 +168,7 @@ def _keyframes(film: Film) -> list[_Row]:
             continue
         folder = planned.take.folder.relative_to(film.folder).as_posix()
         for number, record in enumerate(planned.take.record.keyframes):
-            label = keyframe_label(planned.shot.id, record.frame_index)
+            name = planned.shot.portrait_of
+            label = keyframe_label(planned.shot.id, record.frame_index) if name is None else portrait_label(name)
             add(record.id, label, record.quality, f"{folder}/{preview_name(number)}")
     return list(rows.values())

@@ -12,8 +12,9 @@ from storymem.errors import SettingsError
 
 if TYPE_CHECKING:
     from storymem.film.export import Product
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.maker import ShotMaker
-    from storymem.film.manifest import FilmSettings, Manifest
+    from storymem.film.manifest import Manifest
     from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
     from storymem.film.resolve import ModelRequest, ResolvedModel
     from storymem.film.tools import Tools
@@ -34,6 +35,14 @@ class Continue(StrEnum):
 
     mi2v = "mi2v"
     mm2v = "mm2v"
+
+
+class RecallOption(StrEnum):
+    """Choices of --recall."""
+
+    all = "all"
+    cast = "cast"
+    cast_and_scene = "cast+scene"
 
 
 class What(StrEnum):
@@ -95,6 +104,7 @@ def film_settings(
     seed: int | None,
     continue_with: Continue | None,
     negative_prompt: str | None,
+    portraits: bool | None = None,
 ) -> FilmSettings:
     """The settings of a film: options over the script over what the film has over what the model was made for.
 
@@ -108,20 +118,23 @@ def film_settings(
         seed: option.
         continue_with: option.
         negative_prompt: option.
+        portraits: option.
     """
     from dataclasses import asdict
 
-    from storymem.film.manifest import FilmSettings
+    from storymem.film.film_settings import FilmSettings
 
     sampling, memory = given(**sampling), given(**memory)
     said_sampling, said_memory = set(story.defaults.sampling()), story.defaults.memory()
     if story.defaults.duration is not None:
         said_sampling.add("num_frames")
     base: dict[str, Any] = dict(resolved.sampling)
-    base_memory: dict[str, Any] = {}
+    base_memory: dict[str, Any] = dict(resolved.memory)
     texts = [negative_prompt, story.defaults.negative_prompt]
     ways = [None if continue_with is None else continue_with.value]
     seeds = [seed, story.defaults.seed]
+    portrayed = [portraits, story.defaults.portraits]
+    portrait_prompts: list[str | None] = []
     if before is not None:
         asked, had = resolved.request.to_json(), before.tools.description.get("request")
         settings = before.settings
@@ -137,6 +150,8 @@ def film_settings(
             texts.append(settings.negative_prompt)
             ways.append(settings.continue_with)
             seeds.append(settings.seed)
+            portrayed.append(settings.portraits)
+            portrait_prompts.append(settings.portrait_prompt)
     if "guidance_scale" in sampling and "guidance_scale_2" not in sampling:
         sampling["guidance_scale_2"] = sampling["guidance_scale"]  # one number given means both experts
     if "capacity" in memory and "sink" not in memory and "sink" not in said_memory:
@@ -149,6 +164,8 @@ def film_settings(
         seed=_first_said(seeds),
         continue_with=_first_said([*ways, resolved.continue_with]),
         negative_prompt=_first_said([*texts, resolved.negative_prompt]),
+        portraits=_first_said([*portrayed, resolved.portraits]),
+        portrait_prompt=_first_said([*portrait_prompts, resolved.portrait_prompt]),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from storymem.cli.show import clock, counted
+from storymem.cli.show import clock, counted, shots_and_portraits
 
 if TYPE_CHECKING:
     from storymem.film.plan import PlannedShot
@@ -50,9 +50,14 @@ def show_plan(
     if seconds is None and seconds_of is not None:
         seconds = sum(map(seconds_of, to_make))
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
-    frames = sum(planned.num_frames - planned.drop for planned in plan)
+    frames = sum(planned.num_frames - planned.drop for planned in plan if planned.shot.portrait_of is None)
     if as_json:
         titles = manifest.story.scene_titles
+
+        def plain(planned: PlannedShot) -> dict[str, Any]:
+            title = titles.get(planned.shot.scene, "")
+            return {**planned.to_json(), "scene_title": title, "takes": _takes(film, planned)}
+
         about = {
             "title": manifest.story.title,
             "folder": str(film.folder),
@@ -62,14 +67,8 @@ def show_plan(
             "seconds": frames / sampling.fps,
             "estimated_seconds_to_make": seconds,
             "notes": list(notes),
-            "shots": [
-                {
-                    **planned.to_json(),
-                    "scene_title": titles[planned.shot.scene],
-                    "takes": _takes(film, planned),
-                }
-                for planned in plan
-            ],
+            "portraits": [plain(planned) for planned in plan if planned.shot.portrait_of is not None],
+            "shots": [plain(planned) for planned in plan if planned.shot.portrait_of is None],
         }
         sys.stdout.write(json.dumps(about, ensure_ascii=False) + "\n")
         return
@@ -98,6 +97,8 @@ def show_plan(
     width = max(len(planned.shot.id) for planned in plan)
     titles = manifest.story.scene_titles
     for planned in plan:
+        if planned.shot.portrait_of is not None and not planned.shot.index:
+            console.print(Text("\nPortraits", style="bold"))
         if title := titles.pop(planned.shot.scene, ""):  # before the first shot of it
             console.print(Text(f"\nScene {planned.shot.scene}: {title}", style="bold"))
         console.print(Text.assemble("\n", (f"{planned.shot.id:{width}}", "bold"), "  ", *_facts(planned)))
@@ -111,9 +112,8 @@ def show_plan(
             if take["prompt"] not in (None, planned.prompt):
                 console.print(Text(f"{indent}  of {take['prompt']}", style="dim"))
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    line = (
-        f"\n{counted(len(plan), 'shot')} ({said}); {counted(frames, 'frame')}, {clock(frames / sampling.fps)} of film"
-    )
+    what = shots_and_portraits(plan)
+    line = f"\n{what} ({said}); {counted(frames, 'frame')}, {clock(frames / sampling.fps)} of film"
     if seconds is not None and to_make:
         line += f"; about {clock(seconds)} to make {'the rest' if counts['done'] else 'it'}"
     console.print(line)
@@ -132,13 +132,13 @@ def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: boo
     from storymem.film.pipeline_maker import PipelineShotMaker
     from storymem.film.plan import plan_film
 
-    settings = film.manifest.settings
+    settings, most_seen = film.manifest.settings, film.manifest.most_seen
 
     def seconds_of(planned: PlannedShot) -> float:
         maker, memory = tools.maker, settings.memory
         assert isinstance(maker, PipelineShotMaker)
         # Not yet decided: every shot before adds what it may at most.
-        most = min(memory.capacity, planned.shot.index * memory.max_keyframes_per_shot)
+        most = min(most_seen, planned.shot.index * memory.max_keyframes_per_shot)
         num_memory = most if planned.memory is None else len(planned.memory)
         return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storymem.cli.prompts import too_long
+from storymem.film.portraits import portraits_of
 from storymem.models.catalog import CATALOG
 from storymem.settings import SamplingConfig
 from storymem.story.notes import notes_on
 from storymem.worlds.storyland import strange_words
 
 if TYPE_CHECKING:
-    from storymem.film.manifest import FilmSettings
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.resolve import ResolvedModel
     from storymem.story.model import Story
 
@@ -31,10 +32,11 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
         said.append(resolved.note)
     entry = CATALOG.get(resolved.request.model)
     of_storyland = entry is not None and "storyland" in (entry.name, entry.base)
-    if of_storyland and (strange := strange_words(shot.prompt for shot in story.shots)):
+    shots = (*portraits_of(story, settings), *story.shots)
+    if of_storyland and (strange := strange_words(shot.prompt for shot in shots)):
         said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
     said += notes_on(story)
-    said += too_long(resolved.model.folder, story.shots)
+    said += too_long(resolved.model.folder, shots)
     made_for = SamplingConfig(**resolved.sampling)
     # Of a folder that says nothing of itself nobody knows; the models of the catalogue have Wan's length if no other.
     is_known = "num_frames" in resolved.sampling or resolved.request.model in CATALOG

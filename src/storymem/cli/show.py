@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["JsonShow", "Show", "TerminalShow", "clock", "counted", "showing"]
+    from storymem.film.plan import PlannedShot
+
+__all__ = ["JsonShow", "Show", "TerminalShow", "clock", "counted", "shots_and_portraits", "showing"]
 
 
 class Show(Protocol):
@@ -139,7 +141,7 @@ def _what_to_make(event: FilmPlanned) -> str:
         return f"shot {event.to_make[0]} to make"
     left = [planned for planned in event.shots if planned.shot.id not in event.to_make]
     stale = sum(planned.status == "stale" for planned in left)
-    parts = [counted(len(event.shots), "shot"), f"{len(event.to_make)} to make"]
+    parts = [shots_and_portraits(event.shots), f"{len(event.to_make)} to make"]
     if len(left) > stale:
         parts.append(f"{len(left) - stale} there already")
     if stale:
@@ -175,6 +177,13 @@ def showing(*, as_json: bool) -> Iterator[Show]:
 def counted(number: int, what: str) -> str:
     """``1 shot``, ``2 shots``."""
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def shots_and_portraits(plan: Sequence[PlannedShot]) -> str:
+    """``8 shots``, ``8 shots and 1 portrait``."""
+    portraits = sum(planned.shot.portrait_of is not None for planned in plan)
+    shots = counted(len(plan) - portraits, "shot")
+    return f"{shots} and {counted(portraits, 'portrait')}" if portraits else shots
 
 
 def clock(seconds: float) -> str:

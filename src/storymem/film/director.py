@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from time import perf_counter
 from typing import Any
 
@@ -27,11 +28,14 @@ from storymem.film.events import (
 from storymem.film.maker import FloatArray, ShotRequest
 from storymem.film.manifest import Override, shot_seed
 from storymem.film.pace import Pace
-from storymem.film.plan import PlannedShot, Sight, Walk, plan_film, plan_shot, recipe_of
+from storymem.film.plan import PlannedShot, plan_film, plan_shot, recipe_of
+from storymem.film.portraits import portrait_keyframe
 from storymem.film.project import Film
 from storymem.film.sealed import set_aside
 from storymem.film.takes import SeenKeyframe, Take, keyframe_label, preview_name
 from storymem.film.tools import Tools
+from storymem.film.walk import Sight, Walk
+from storymem.memory.bank import Keyframe
 from storymem.memory.keyframes import choose_keyframes
 from storymem.settings import check_seed
 from storymem.story.model import Shot
@@ -96,7 +100,7 @@ class Director:
         )
         walk = Walk(film)
         made, reused, stale = [], [], []
-        for shot in film.manifest.story.shots:
+        for shot in film.manifest.all_shots:
             planned, sight = plan_shot(film, walk, shot, verify=True)
             take = planned.take
             if planned.status == "damaged":
@@ -163,7 +167,7 @@ class Director:
         begun = perf_counter()
         film = self._film
         walk = Walk(film)
-        for earlier in film.manifest.story.shots[: shot.index]:
+        for earlier in takewhile(lambda other: other.id != shot.id, film.manifest.all_shots):
             planned, _ = plan_shot(film, walk, earlier, verify=True)
             walk.leave(earlier, planned.take)
         planned, sight = plan_shot(film, walk, shot)
@@ -205,7 +209,7 @@ class Director:
             todo,
             steps=manifest.settings.sampling.num_inference_steps,
             model=manifest.tools.model,
-            max_memory=manifest.settings.memory.capacity,
+            max_memory=manifest.most_seen,
         )
 
     def _next_override(self, shot_id: str, seed: int | None, prompt: str | None) -> Override:
@@ -283,15 +287,7 @@ class Director:
 
         frames = _checked(self._tools.maker.make(request, step), request, shot.id)
         making = perf_counter() - working
-        keyframes = choose_keyframes(
-            frames,
-            encoder=self._tools.encoder,
-            scorer=self._tools.scorer,
-            config=film.manifest.settings.memory,
-            bank=sight.bank,
-            shot_id=shot.id,
-            shot_index=shot.index,
-        )
+        keyframes = self._keyframes(frames, shot, sight)
         choosing = perf_counter() - working - making
         take = film.takes.write(
             recipe_of(film, shot, sight),
@@ -316,6 +312,20 @@ class Director:
         pace.end()
         yield ShotFinished(shot.id, take.key, perf_counter() - begun)
         return take
+
+    def _keyframes(self, frames: FloatArray, shot: Shot, sight: Sight) -> tuple[Keyframe, ...]:
+        """What the memory keeps of these frames."""
+        if shot.portrait_of is not None:
+            return (portrait_keyframe(frames, encoder=self._tools.encoder, shot=shot),)
+        return choose_keyframes(
+            frames,
+            encoder=self._tools.encoder,
+            scorer=self._tools.scorer,
+            config=self._film.manifest.settings.memory,
+            bank=sight.bank,
+            shot_id=shot.id,
+            shot_index=shot.index,
+        )
 
     def _made(self, making: float, choosing: float, steps: int, *, batch_cfg: bool) -> dict[str, Any]:
         """When and how: for people and for estimates; nothing depends on it."""

@@ -48,7 +48,7 @@ def film_edit(film: Film) -> Edit:
     Raises:
         FilmError: a shot has no take yet.
     """
-    plan = plan_film(film)
+    plan = [planned for planned in plan_film(film) if planned.shot.portrait_of is None]
     missing = [planned for planned in plan if planned.take is None]
     if missing:
         named = ", ".join(planned.shot.id for planned in missing[:3])

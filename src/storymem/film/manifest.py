@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from storymem.errors import FilmDamagedError, FilmError, SettingsError
+from storymem.film.film_settings import FilmSettings
 from storymem.film.maker import MOTION_FRAMES
+from storymem.film.portraits import portraits_of
 from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
 from storymem.film.takes import check_shot_id
-from storymem.settings import MemoryConfig, SamplingConfig, check_seed
-from storymem.story.model import DEFAULT_FPS, MAX_NUM_FRAMES, Shot, Story
+from storymem.story.model import MAX_NUM_FRAMES, Shot, Story
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 __all__ = [
-    "FilmSettings",
     "KeptTake",
     "Manifest",
     "Override",
@@ -49,71 +49,6 @@ def shot_seed(film_seed: int, shot_id: str, retake: int = 0) -> int:
     """
     text = f"storymem seed\n{film_seed}\n{shot_id}\n{retake}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
-
-
-@dataclass(frozen=True, slots=True)
-class FilmSettings:
-    """What is set once for a whole film.
-
-    Attributes:
-        sampling: how shots are sampled; a shot's own length takes the place of `num_frames`.
-        memory: how keyframes are chosen and kept.
-        seed: where the seeds of the shots come from.
-        continue_with: a shot without a cut begins with the last frame of the one before (``mi2v``) or its last five
-            (``mm2v``).
-        negative_prompt: of every shot without its own.
-    """
-
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    seed: int = 0
-    continue_with: Literal["mi2v", "mm2v"] = "mi2v"
-    negative_prompt: str = ""
-
-    def __post_init__(self) -> None:
-        if self.continue_with not in ("mi2v", "mm2v"):
-            raise SettingsError(f"continue_with is {self.continue_with!r}; it must be mi2v or mm2v.")
-        check_seed(self.seed)
-
-    @classmethod
-    def for_story(
-        cls,
-        story: Story,
-        *,
-        sampling: Mapping[str, Any] | None = None,
-        memory: Mapping[str, Any] | None = None,
-        seed: int | None = None,
-        continue_with: Literal["mi2v", "mm2v"] = "mi2v",
-        negative_prompt: str | None = None,
-    ) -> FilmSettings:
-        """The settings of a story's film: our defaults, over them what the script says, over that what is given here.
-
-        Args:
-            story: the story.
-            sampling: fields of `SamplingConfig`; None as a value means not given.
-            memory: fields of `MemoryConfig`, likewise.
-            seed: the film's seed.
-            continue_with: see the class.
-            negative_prompt: of every shot without its own.
-
-        Raises:
-            SettingsError: a value is outside its range.
-        """
-        said = story.defaults
-        chosen = {**said.sampling(), **_given(sampling)}
-        if said.duration is not None and "num_frames" not in chosen:
-            chosen["num_frames"] = said.frames(chosen.get("fps", DEFAULT_FPS))
-        return cls(
-            sampling=replace(SamplingConfig(), **chosen),
-            memory=replace(MemoryConfig(), **{**said.memory(), **_given(memory)}),
-            seed=next((value for value in (seed, said.seed) if value is not None), 0),
-            continue_with=continue_with,
-            negative_prompt=next((v for v in (negative_prompt, said.negative_prompt) if v is not None), ""),
-        )
-
-
-def _given(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (values or {}).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +123,18 @@ class Manifest:
     pinned: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
 
+    @property
+    def portraits(self) -> tuple[Shot, ...]:
+        """The portraits that are made before the film; see `storymem.film.portraits`."""
+        return portraits_of(self.story, self.settings)
+
+    @property
+    def all_shots(self) -> tuple[Shot, ...]:
+        """All that takes are made of, in the order of making: the portraits, then the shots of the film."""
+        return (*self.portraits, *self.story.shots)
+
     def shot(self, shot_id: str) -> Shot:
-        """The shot with this id.
+        """The shot or portrait with this id.
 
         Raises:
             FilmError: the film has none.
@@ -197,9 +142,42 @@ class Manifest:
         for shot in self.story.shots:
             if shot.id == shot_id:
                 return shot
-        known = [shot.id for shot in self.story.shots]
+        for portrait in self.portraits:
+            if portrait.id == shot_id:
+                return portrait
+        known = [shot.id for shot in self.all_shots]
         some = ", ".join(known if len(known) <= 8 else [*known[:4], "...", *known[-2:]])
         raise FilmError(f"The film has no shot {shot_id!r}; its shots are {some}.")
+
+    def seed_of(self, shot_id: str) -> int:
+        """The seed that the shot's next take has: a retake's, or the script's, or the one that follows from its id."""
+        override = self.overrides.get(shot_id, Override())
+        if override.seed is not None:
+            return override.seed
+        return self.own_seed(shot_id)
+
+    def own_seed(self, shot_id: str) -> int:
+        """The seed that the shot has without a retake: the script's, or the one that follows from its id."""
+        shot = self.shot(shot_id)
+        return shot.seed if shot.seed is not None else shot_seed(self.settings.seed, shot_id)
+
+    def prompt_of(self, shot_id: str) -> tuple[str, str]:
+        """The prompt that the shot's next take has: as written, and with the cast woven in."""
+        prompt, full_prompt, _ = self._words_of(shot_id)
+        return prompt, full_prompt
+
+    def characters_of(self, shot_id: str) -> tuple[str, ...]:
+        """Names of the cast in the prompt that the shot's next take has."""
+        return self._words_of(shot_id)[2]
+
+    def _words_of(self, shot_id: str) -> tuple[str, str, tuple[str, ...]]:
+        shot = self.shot(shot_id)
+        override = self.overrides.get(shot_id, Override())
+        if override.prompt is None:
+            return shot.prompt, shot.full_prompt, shot.characters
+        from storymem.story.cast import weave
+
+        return (override.prompt, *weave(override.prompt, self.story.cast, describe=shot.describe_cast))
 
     def check_lengths(self) -> None:
         """Every shot that continues another must be longer than what it is given, and none longer than a shot may be.
@@ -225,6 +203,28 @@ class Manifest:
                     f"which gives it its first {given}: make it longer or begin it with a cut."
                 )
             before = num_frames
+
+    def check_pictures(self) -> None:
+        """The memory must have room for the pictures of the cast that are to be made and those that are given.
+
+        Raises:
+            SettingsError: it has not.
+        """
+        made, given, places = len(self.portraits), len(self.story.references), self.settings.memory.capacity
+        if made and made + given > places:
+            pictures = f"{made} portrait{'s' * (made > 1)}" + (f" and {given} reference images" if given else "")
+            raise SettingsError(
+                f"The film has {pictures} of its cast, and its memory {places} place{'s' * (places > 1)}: raise the "
+                "memory capacity, or leave some out with `portrait: false`."
+            )
+
+    @property
+    def most_seen(self) -> int:
+        """How many keyframes a shot sees at most."""
+        memory, pictures = self.settings.memory, len(self.portraits) + len(self.story.references)
+        if memory.recall == "all" or not pictures:
+            return memory.capacity
+        return min(memory.capacity, pictures + len(self.pinned) + (memory.recall == "cast+scene"))
 
     def settings_json(self) -> dict[str, object]:
         """Every film-wide setting under one flat name, as JSON values."""
@@ -266,11 +266,12 @@ class Manifest:
         A prompt or seed that was changed in the script after a retake is stronger than the retake's; of a shot that is
         not in the script any more only the takes are kept, for its id may come back as another shot.
         """
-        before = {shot.id: shot for shot in self.story.shots}
-        ids = {shot.id for shot in story.shots}
+        before = {shot.id: shot for shot in self.all_shots}
+        new_shots = (*portraits_of(story, settings), *story.shots)
+        ids = {shot.id for shot in new_shots}
         overrides = {shot_id: override for shot_id, override in self.overrides.items() if shot_id in ids}
         chosen = {shot_id: key for shot_id, key in self.chosen.items() if shot_id in ids}
-        for new in story.shots:
+        for new in new_shots:
             old, override = before.get(new.id), overrides.get(new.id)
             if old is not None and override is not None:
                 overrides[new.id] = replace(
@@ -302,6 +303,7 @@ def _flat(settings: FilmSettings, tools: ToolFacts) -> dict[str, object]:
         "seed": settings.seed,
         "continue_with": settings.continue_with,
         "negative_prompt": settings.negative_prompt,
+        "portraits": settings.portraits,
         "model": tools.model,
         "encoder": tools.encoder,
         "scorer": tools.scorer,
@@ -362,7 +364,7 @@ def _damaged(path: Path, what: str) -> FilmDamagedError:
 def _check_names(manifest: Manifest) -> None:
     """Ids become names of folders; a file that was edited by hand must not lead out of the film's folder."""
     ids: Sequence[str] = [
-        *(shot.id for shot in manifest.story.shots),
+        *(shot.id for shot in manifest.all_shots),
         *manifest.chosen,
         *manifest.kept,
         *manifest.overrides,

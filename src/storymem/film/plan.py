@@ -7,19 +7,21 @@ A film is a fold over its shots: the memory that a shot sees follows from the ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from storymem.errors import FilmDamagedError
-from storymem.film.maker import MOTION_FRAMES, FloatArray, Mode, no_known_frames
+from storymem.film import portraits
+from storymem.film.maker import MOTION_FRAMES, Mode
 from storymem.film.manifest import KeptTake
 from storymem.film.project import Film
 from storymem.film.recipe import Recipe
-from storymem.film.takes import SeenKeyframe, Take, keyframe_label, preview_name
-from storymem.memory.bank import Keyframe, MemoryBank, MemoryPolicy, frame_id
+from storymem.film.takes import SeenKeyframe, Take
+from storymem.film.walk import Sight, Walk
+from storymem.memory.bank import frame_id
 from storymem.story.model import Shot
 
-__all__ = ["PlannedShot", "Sight", "Status", "Walk", "plan_film", "plan_shot"]
+__all__ = ["PlannedShot", "Status", "plan_film", "plan_shot", "recipe_of"]
 
 Status = Literal["done", "stale", "missing", "damaged"]
 """The take in the film is the one it should be; was made from something that has changed; is not there; is broken."""
@@ -27,36 +29,12 @@ Status = Literal["done", "stale", "missing", "damaged"]
 _DROP = {"t2v": 0, "m2v": 0, "mi2v": 1, "mm2v": MOTION_FRAMES}
 
 
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """What a shot gets from the shots before it.
-
-    Attributes:
-        bank: the memory.
-        seen: its keyframes, in order, for people and files.
-        known_frames: ``[K, 3, H, W]``, the frames the shot begins with.
-        continues: the shot that they come from; None after a cut.
-    """
-
-    bank: MemoryBank
-    seen: tuple[SeenKeyframe, ...]
-    known_frames: FloatArray = field(default_factory=no_known_frames)
-    continues: str | None = None
-
-    @property
-    def mode(self) -> Mode:
-        """What the shot is conditioned on."""
-        if len(self.known_frames):
-            return "mi2v" if len(self.known_frames) == 1 else "mm2v"
-        return "m2v" if len(self.bank) else "t2v"
-
-
 @dataclass(frozen=True, slots=True)
 class PlannedShot:
     """One shot of the plan.
 
     Attributes:
-        shot: as in the script.
+        shot: as in the script; or a portrait, see `storymem.film.portraits`.
         prompt: as its take has it: the script's, or that of a retake.
         full_prompt: the same with the cast woven in.
         negative_prompt: its own or the film's.
@@ -98,6 +76,7 @@ class PlannedShot:
             "shot_id": self.shot.id,
             "index": self.shot.index,
             "scene": self.shot.scene,
+            "portrait_of": self.shot.portrait_of,
             "cut": self.shot.cut,
             "prompt": self.prompt,
             "seed": self.seed,
@@ -117,117 +96,22 @@ def _plain(seen: SeenKeyframe) -> dict[str, str]:
     return {"id": seen.id, "label": seen.label, "picture": seen.picture}
 
 
-class Walk:
-    """The way through a film's shots, in order: `enter` a shot, then `leave` it with its take.
-
-    Raises:
-        FilmError: a shot is too short to continue the one before.
-        FilmDamagedError: the reference images are not as they were written.
-    """
-
-    def __init__(self, film: Film) -> None:
-        film.manifest.check_lengths()
-        self._film = film
-        self._policy: MemoryPolicy = film.policy
-        references = film.reference_keyframes()
-        self._start = self._policy.start(references)
-        self._bank: MemoryBank | None = self._start
-        self._pictures: dict[str, str] = {}
-        for number, keyframe in enumerate(references):
-            assert film.manifest.references is not None
-            self._pictures[keyframe.id] = film.references.picture(film.manifest.references, number)
-        self._last_shot: Shot | None = None
-        self._last_frames: FloatArray | None = None
-        self.decided_after: str | None = None
-        """The latest shot whose missing take keeps the memory of the next from being decided."""
-        self.unfit: str | None = None
-        """The shot before, if the shot entered last continues it and its take has another size than the film."""
-
-    def enter(self, shot: Shot) -> Sight | None:
-        """What this shot sees; None while a shot that it depends on has no take, or one of another size."""
-        self.unfit = None
-        if shot.forget:
-            self._forget()
-        if self._bank is None:
-            return None
-        if shot.cut or self._last_shot is None:
-            known, continues = no_known_frames(), None
-        elif self._last_frames is None:
-            return None
-        else:
-            fitting = self._fitting(shot, self._last_frames)
-            if fitting is None:
-                self.unfit = self.decided_after = self._last_shot.id
-                return None
-            known, continues = fitting, self._last_shot.id
-        keyframes = self._policy.view(self._bank, shot.index)
-        seen = tuple(SeenKeyframe(k.id, _label(k), self._pictures[k.id]) for k in keyframes)
-        return Sight(MemoryBank(keyframes), seen, known, continues)
-
-    def leave(self, shot: Shot, take: Take | None) -> None:
-        """Go on with what this take adds to the memory; None: the shot has none yet.
-
-        Raises:
-            FilmDamagedError: keyframes or last frames cannot be read; the walk is where it was.
-        """
-        if take is not None:
-            keyframes = take.keyframes(shot.index)
-            count = MOTION_FRAMES if self._film.manifest.settings.continue_with == "mm2v" else 1
-            last_frames = take.last_frames(count) if self._is_continued(shot) else None
-            self._last_shot, self._last_frames = shot, last_frames
-            for number, keyframe in enumerate(keyframes):
-                path = take.folder / preview_name(number)
-                self._pictures.setdefault(keyframe.id, path.relative_to(self._film.folder).as_posix())
-            if self._bank is not None:
-                self._bank = self._policy.update(self._bank, keyframes)
-            return
-        self._last_shot, self._last_frames = shot, None
-        self.decided_after = shot.id
-        if self._policy.capacity:
-            self._bank = None
-
-    def _is_continued(self, shot: Shot) -> bool:
-        shots = self._film.manifest.story.shots
-        return shot.index + 1 < len(shots) and not shots[shot.index + 1].cut
-
-    def _forget(self) -> None:
-        if self._bank is not None:
-            self._bank = self._policy.forget(self._bank)
-        elif not self._policy.pinned and len(self._start) <= self._policy.sink:
-            # Whatever the shots before are: the references stay in the sink, and nothing else is left.
-            self._bank = self._start
-
-    def _fitting(self, shot: Shot, frames: FloatArray) -> FloatArray | None:
-        """The last frames of the shot before, as many as this shot begins with; None if they have another size."""
-        sampling = self._film.manifest.settings.sampling
-        if frames.shape[2:] != (sampling.height, sampling.width):
-            return None
-        # A shot of one frame has no motion to go on with; a stale take may be longer than its shot is now.
-        if len(frames) < MOTION_FRAMES or shot.frames(sampling) <= MOTION_FRAMES:
-            return frames[-1:]
-        return frames
-
-
-def _label(keyframe: Keyframe) -> str:
-    if keyframe.shot_id is None or keyframe.frame_index is None:
-        return keyframe.label
-    return keyframe_label(keyframe.shot_id, keyframe.frame_index)
-
-
 def recipe_of(film: Film, shot: Shot, sight: Sight) -> Recipe:
     """What decides the take that a shot should have."""
     manifest = film.manifest
     settings, tools = manifest.settings, manifest.tools
     sampling = replace(settings.sampling, num_frames=shot.frames(settings.sampling))
     return Recipe(
-        prompt=film.prompt_of(shot.id)[1],
+        prompt=film.manifest.prompt_of(shot.id)[1],
         negative_prompt=_negative_prompt(film, shot),
-        seed=film.seed_of(shot.id),
+        seed=film.manifest.seed_of(shot.id),
         sampling=Recipe.sampling_of(sampling),
         model=tools.model,
         memory=sight.bank.ids,
         known_frames=frame_id(sight.known_frames) if len(sight.known_frames) else None,
-        choosing=Recipe.choosing_of(
+        choosing=portraits.choosing(tools.encoder)
+        if shot.portrait_of is not None
+        else Recipe.choosing_of(
             settings.memory, encoder=tools.encoder, scorer=tools.scorer, quality_threshold=tools.quality_threshold
         ),
     )
@@ -269,7 +153,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
             status, reason = "done", ""
         else:
             status, reason = "stale", _why(take, recipe, sight)
-    prompt, full_prompt = film.prompt_of(shot.id)
+    prompt, full_prompt = film.manifest.prompt_of(shot.id)
     sampling = film.manifest.settings.sampling
     mode: Mode = "m2v" if shot.cut else film.manifest.settings.continue_with
     planned = PlannedShot(
@@ -277,7 +161,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         prompt=prompt,
         full_prompt=full_prompt,
         negative_prompt=_negative_prompt(film, shot),
-        seed=film.seed_of(shot.id),
+        seed=film.manifest.seed_of(shot.id),
         num_frames=shot.frames(sampling),
         mode=mode if sight is None else sight.mode,
         memory=None if sight is None else sight.seen,
@@ -292,7 +176,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
 
 
 def plan_film(film: Film, *, verify: bool = False) -> tuple[PlannedShot, ...]:
-    """Every shot of a film, in order. Nothing is changed on the disk, and no lock is needed.
+    """Every portrait and shot of a film, in order. Nothing is changed on the disk, and no lock is needed.
 
     A stale shot stays as it is in what is planned after it: its take is in the film until it is remade.
 
@@ -306,7 +190,7 @@ def plan_film(film: Film, *, verify: bool = False) -> tuple[PlannedShot, ...]:
     """
     walk = Walk(film)
     plan = []
-    for shot in film.manifest.story.shots:
+    for shot in film.manifest.all_shots:
         planned, _ = plan_shot(film, walk, shot, verify=verify)
         try:
             walk.leave(shot, planned.take)

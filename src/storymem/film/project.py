@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from storymem.errors import FilmDamagedError, FilmError, InputError, StorageError
+from storymem.film.film_settings import FilmSettings
 from storymem.film.lock import locked
 from storymem.film.manifest import (
-    FilmSettings,
     KeptTake,
     Manifest,
     Override,
     read_manifest,
-    shot_seed,
     write_manifest,
 )
 from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, make_place
@@ -173,7 +172,9 @@ class Film:
         asked = Manifest(story, f"script{suffix}", hashlib.sha256(script).hexdigest(), settings, facts)
         # Through the file's form and back: what is compared and used is what a later process will read.
         asked = read_manifest(write_manifest(asked), folder / MANIFEST)
-        asked.check_lengths()  # before anything is saved: a film that cannot be planned could not even be looked at
+        # Before anything is saved: a film that cannot be planned could not even be looked at.
+        asked.check_lengths()
+        asked.check_pictures()
         saved = cls.is_in(folder)
         before = _load(folder) if saved else asked
         if before.chosen and not adopt_settings and before.is_another(story):
@@ -252,7 +253,7 @@ class Film:
     def _sweep(self) -> None:
         sweep(self.folder)
         self.references.sweep()
-        self.takes.sweep({*(shot.id for shot in self.manifest.story.shots), *self.manifest.kept})
+        self.takes.sweep({*(shot.id for shot in self.manifest.all_shots), *self.manifest.kept})
 
     def save(self, manifest: Manifest) -> None:
         """Replace `film.json`, if it changes; afterwards the new one is on the disk.
@@ -303,23 +304,6 @@ class Film:
         key = self.manifest.chosen.get(shot_id)
         return None if key is None else self.takes.find(shot_id, key, verify=verify)
 
-    def seed_of(self, shot_id: str) -> int:
-        """The seed that the shot's next take has: a retake's, or the script's, or the one that follows from its id."""
-        override = self.manifest.overrides.get(shot_id, Override())
-        if override.seed is not None:
-            return override.seed
-        return self._own_seed(shot_id)
-
-    def prompt_of(self, shot_id: str) -> tuple[str, str]:
-        """The prompt that the shot's next take has: as written, and with the cast woven in."""
-        shot = self.manifest.shot(shot_id)
-        override = self.manifest.overrides.get(shot_id, Override())
-        if override.prompt is None:
-            return shot.prompt, shot.full_prompt
-        from storymem.story.cast import weave
-
-        return override.prompt, weave(override.prompt, self.manifest.story.cast, describe=shot.describe_cast)[0]
-
     def choose(self, shot_id: str, key: str) -> Take:
         """Put another kept take of a shot into the film, with the prompt and the seed that it was made from.
 
@@ -336,7 +320,7 @@ class Film:
         shot = self.manifest.shot(shot_id)
         recipe = take.record.recipe
         override = Override(
-            seed=None if recipe.seed == self._own_seed(shot_id) else recipe.seed,
+            seed=None if recipe.seed == self.manifest.own_seed(shot_id) else recipe.seed,
             prompt=None if take.record.prompt == shot.prompt else take.record.prompt,
             retakes=self.manifest.overrides.get(shot_id, Override()).retakes,
         )
@@ -359,10 +343,6 @@ class Film:
         kept = tuple(k for k in self.manifest.kept.get(shot_id, ()) if self.takes.folder_of(shot_id, k.key).is_dir())
         manifest = replace(self.manifest, kept={**self.manifest.kept, shot_id: kept})
         self.save(manifest.with_take(shot_id, KeptTake(take.key, take.record.recipe.seed), override))
-
-    def _own_seed(self, shot_id: str) -> int:
-        shot = self.manifest.shot(shot_id)
-        return shot.seed if shot.seed is not None else shot_seed(self.manifest.settings.seed, shot_id)
 
     def _kept_take(self, shot_id: str, key: str) -> Take:
         self.manifest.shot(shot_id)

@@ -65,6 +65,9 @@ class ResolvedModel:
         first: the first-shot model, if one was asked for.
         sampling: fields of `SamplingConfig` that the model and its LoRAs were made for.
         negative_prompt: the one the model was made for; may be empty.
+        memory: fields of `MemoryConfig` that suit it.
+        portraits: whether its films have portraits of their cast if nobody says.
+        portrait_prompt: of its portraits; None: it has none of its own.
         continue_with: how the memory LoRA continues a shot.
         note: what a user should know of it, each sentence with the name that it is said of.
         request: what was asked for.
@@ -76,6 +79,9 @@ class ResolvedModel:
     negative_prompt: str
     continue_with: Literal["mi2v", "mm2v"]
     note: str
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    portraits: bool = False
+    portrait_prompt: str | None = None
     request: ModelRequest = field(default_factory=ModelRequest)
 
 
@@ -133,6 +139,9 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         negative_prompt=next((entry.negative_prompt for entry in entries if entry.negative_prompt), ""),
         continue_with="mm2v" if any("mm2v" in entry.name for entry in entries) else "mi2v",
         note=" ".join(f"{entry.name}: {entry.note}" for entry in spoken if entry.note),
+        memory={} if base is None else base.memory,
+        portraits=base is not None and base.portraits,
+        portrait_prompt=(base.portrait_prompt or None) if base is not None else None,
         request=request,
     )
 

@@ -38,6 +38,9 @@ class ModelEntry:
         parameters: component → parameters, in units of 10^9 (counted, see tests/models/test_catalog.py).
         sampling: fields of `SamplingConfig` that differ from what it is laid over.
         negative_prompt: what the model's makers steer away from; may be empty.
+        memory: fields of `MemoryConfig` that suit the model better than the method's.
+        portraits: its films are better with portraits of their cast; see `storymem.film.portraits`.
+        portrait_prompt: a portrait's, of words that the model knows, with ``{name}`` in it; empty: none of its own.
         base: name of the model that a LoRA goes on.
         note: one sentence a user should know.
     """
@@ -54,6 +57,9 @@ class ModelEntry:
     parameters: Mapping[str, float] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
     negative_prompt: str = ""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    portraits: bool = False
+    portrait_prompt: str = ""
     base: str | None = None
     note: str = ""
 
@@ -115,6 +121,9 @@ _ENTRIES = (
                 "fps": 16,
             }
         ),
+        memory=MappingProxyType({"recall": "cast"}),
+        portraits=True,
+        portrait_prompt="{name} waves in the meadow at noon. Medium shot.",
         note="It knows the animals and places of Storyland and nothing else: see docs/storyland.md for what to ask it.",
     ),
     ModelEntry(

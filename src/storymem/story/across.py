@@ -72,7 +72,11 @@ def check_across(
             )
         if seen.setdefault(normalise(name), name) != name:
             mistakes.add(("cast", name), "stands twice, typed in two ways that look alike; keep one")
-        given = _mapping(entry).get("references")
+        fields = _mapping(entry)
+        if fields.get("portrait") is True and not (fields.get("description") or fields.get("references")):
+            message = "found true; nothing says what to show: add a description, or give the prompt of the portrait"
+            mistakes.add(("cast", name, "portrait"), message)
+        given = fields.get("references")
         for index, reference in enumerate([given] if isinstance(given, str) else _list(given)):
             path: tuple[Key, ...] = ("cast", name, "references", *((index,) if isinstance(given, list) else ()))
             if isinstance(reference, str) and reference.strip():

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from storymem.settings import MAX_FPS, MAX_SIZE
+from storymem.settings import MAX_FPS, MAX_SIZE, Recall
 from storymem.story.check import Cut, Form, Frames, Text, TextOrFields, refuse
 from storymem.story.nodes import describe
 
@@ -52,6 +52,12 @@ def _id(value: object) -> object:
     )
 
 
+def _portrait(value: object) -> object:
+    if isinstance(value, bool) or (isinstance(value, str) and value.strip()):
+        return value
+    raise refuse(f"found {describe(value)}; allowed: true, false, or the prompt of the portrait")
+
+
 Duration = Annotated[
     float,
     BeforeValidator(seconds_of),
@@ -83,6 +89,11 @@ References = Annotated[
         }
     ),
 ]
+Portrait = Annotated[
+    bool | str,
+    BeforeValidator(_portrait),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": r"\S"}]}),
+]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -99,6 +110,11 @@ class CharacterEntry(TextOrFields):
     references: References | None = Field(
         default=None,
         description="Reference images, as paths from the script's folder; they are the film's first memory.",
+    )
+    portrait: Portrait | None = Field(
+        default=None,
+        description="true: a picture of the character is made before the film and remembered; or the prompt of it.",
+        examples=[True, "Mara stands by a window and looks into the camera. Medium shot."],
     )
 
 
@@ -129,6 +145,11 @@ class MemoryEntry(Form):
     )
     encoder: Text | None = Field(default=None, description="Name of the frame encoder.", examples=["builtin"])
     scorer: Text | None = Field(default=None, description="Name of the quality scorer.", examples=["builtin", "none"])
+    recall: Recall | None = Field(
+        default=None,
+        description="What a shot sees of the memory: all of it, the cast that it names, or also the last of its scene.",
+        examples=["cast"],
+    )
 
 
 class DefaultsEntry(Form):
@@ -173,6 +194,11 @@ class DefaultsEntry(Form):
     negative_prompt: str | None = Field(default=None, description="What no shot should show.")
     model: Text | None = Field(default=None, description="Name or folder of the model, as for --model.")
     lora: Text | None = Field(default=None, description="Name or folder of the LoRA, as for --lora.")
+    portraits: bool | None = Field(
+        default=None,
+        description="true: a portrait of every described character without pictures is made before the film.",
+        examples=[True],
+    )
     memory: MemoryEntry | None = Field(default=None, description="How keyframes are chosen and kept.")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from storymem.settings import MemoryConfig, SamplingConfig, Solver
+from storymem.settings import MemoryConfig, Recall, SamplingConfig, Solver
 
 __all__ = ["DEFAULT_FPS", "MAX_NUM_FRAMES", "Character", "FilmDefaults", "Scene", "Shot", "Story", "frames_for"]
 
@@ -34,21 +34,24 @@ class Character:
         name: as prompts write it.
         description: what is woven into prompts that name the character; may be empty.
         references: absolute paths of reference images, in the script's order: the film's first memory.
+        portrait: the prompt of a portrait that is made before the film and remembered as a reference image is; True
+            for the prompt that the film's model suggests, False for none; None leaves it to the film.
     """
 
     name: str
     description: str = ""
     references: tuple[Path, ...] = ()
+    portrait: bool | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One shot.
+    """One shot; or, with `portrait_of`, the portrait of a character, made like a shot but no part of the film.
 
     Attributes:
         id: stable, unique in the film and safe as a file name: ``01-02`` is scene 1, shot 2; or the script's own `id`.
-        index: 0-based position in the film.
-        scene: 1-based number of its scene.
+        index: 0-based position in the film; of a portrait, among the portraits.
+        scene: 1-based number of its scene; 0 for a portrait.
         prompt: as written in the script, without blanks at its ends.
         full_prompt: the prompt with the cast woven in: what the text encoder gets.
         cut: True if the shot begins with a cut, False if it continues the one before.
@@ -60,6 +63,7 @@ class Shot:
         first_frame_prompt: a description of the first frame, as ST-Bench carries it; kept, not used by the model.
         characters: names of the cast that the prompt names, in order of first mention.
         describe_cast: the cast's descriptions go into this prompt, and into one that takes its place.
+        portrait_of: name of the character whose portrait it is; None for a shot of the film.
     """
 
     id: str
@@ -76,6 +80,7 @@ class Shot:
     characters: tuple[str, ...] = ()
     duration: float | None = None
     describe_cast: bool = True
+    portrait_of: str | None = None
 
     def frames(self, sampling: SamplingConfig) -> int:
         """How many pixel frames the shot has in a film of these settings."""
@@ -97,10 +102,11 @@ class Scene:
 class FilmDefaults:
     """Settings that a script fixes for its film; None means that the script does not say.
 
-    The fields up to `memory_stride` are those of `SamplingConfig`, those from `capacity` on of `MemoryConfig`.
-    `duration` is the length of a shot in seconds, in place of `num_frames`; it is counted with the film's fps, whoever
-    says that. `seed` is the film's own seed, `negative_prompt` the one of every shot without its own, `model` and
-    `lora` names or folders as the command line takes them.
+    The fields up to `memory_stride` are those of `SamplingConfig`, those from `capacity` to `scorer`, and `recall`, of
+    `MemoryConfig`. `duration` is the length of a shot in seconds, in place of `num_frames`; it is counted with the
+    film's fps, whoever says that. `seed` is the film's own seed, `negative_prompt` the one of every shot without its
+    own, `model` and `lora` names or folders as the command line takes them. With `portraits` every described character
+    without pictures gets a portrait.
     """
 
     width: int | None = None
@@ -128,6 +134,8 @@ class FilmDefaults:
     encoder: str | None = None
     scorer: str | None = None
     duration: float | None = None
+    portraits: bool | None = None
+    recall: Recall | None = None
 
     def frames(self, fps: int) -> int | None:
         """How many pixel frames a shot without a length of its own has at this rate; None if it is not said."""

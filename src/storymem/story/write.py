@@ -42,11 +42,15 @@ def dump_story(story: Story, folder: Path | None = None) -> str:
 
 
 def _character(character: Character, folder: Path | None) -> object:
-    if not character.references:
+    if not character.references and character.portrait is None:
         return character.description or {}
-    start = os.path.realpath(folder or Path())
-    references = [Path(os.path.relpath(path, start)).as_posix() for path in character.references]
-    return ({"description": character.description} if character.description else {}) | {"references": references}
+    fields: dict[str, object] = {"description": character.description} if character.description else {}
+    if character.references:
+        start = os.path.realpath(folder or Path())
+        fields["references"] = [Path(os.path.relpath(path, start)).as_posix() for path in character.references]
+    if character.portrait is not None:
+        fields["portrait"] = character.portrait
+    return fields
 
 
 def _defaults(defaults: FilmDefaults) -> dict[str, object]:

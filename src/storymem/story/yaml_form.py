@@ -41,6 +41,7 @@ class _Builder:
                 normalise(name),
                 " ".join((entry.description or "").split()),
                 tuple(references["cast", name, index] for index in range(len(entry.references or ()))),
+                entry.portrait.strip() if isinstance(entry.portrait, str) else entry.portrait,
             )
             for name, entry in (script.cast or {}).items()
         )

@@ -23,7 +23,6 @@ from storymem.worlds.storyland.stories import (
     Group,
     StoryShot,
     WorldStory,
-    portrait_shot,
     sample_group,
     sample_story,
 )
@@ -52,7 +51,6 @@ __all__ = [
     "count_heroes",
     "describe",
     "ground_truth",
-    "portrait_shot",
     "render",
     "sample_group",
     "sample_hero",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from storymem.worlds.storyland.captions import describe, told_attributes
@@ -14,25 +13,25 @@ from storymem.worlds.storyland.truth import ground_truth
 __all__ = ["stbench_script", "story_script", "story_truth"]
 
 
-def story_script(story: WorldStory, *, cast: bool = False, portraits: Sequence[str] = ()) -> str:
+def story_script(story: WorldStory, *, cast: bool = False, portraits: str = "") -> str:
     """The story in our own YAML form, valid for `storymem.story.parse_story`.
 
     Args:
         story: what to write.
         cast: write the cast with descriptions too. They are woven into every prompt that names a hero, and
             only "the hero" is left to memory; without it only the first prompt of each hero tells the looks.
-        portraits: for each hero a picture that is its reference image in the cast, as a path from the script's folder.
+        portraits: the prompt of a portrait of each hero, with ``{name}`` where its name and looks go; empty: none.
     """
-    assert len(portraits) in (0, len(story.heroes))
     lines = [f"title: {_quoted(story.title)}", f"overview: {_quoted(story.overview)}"]
     if cast or portraits:
         lines.append("cast:")
-    for number, (name, hero) in enumerate(zip(story.names, story.heroes, strict=True)):
-        if portraits:
-            told = [f"description: {_quoted(describe(hero))}"] if cast else []
-            lines.append(f"  {name}: {{{', '.join([*told, f'references: {_quoted(portraits[number])}'])}}}")
-        elif cast:
-            lines.append(f"  {name}: {_quoted(describe(hero))}")
+    for name, hero in zip(story.names, story.heroes, strict=True):
+        looks = describe(hero)
+        if cast:
+            lines += [f"  {name}:", f"    description: {_quoted(looks)}"]
+            lines += [f"    portrait: {_quoted(portraits.replace('{name}', name))}"] * bool(portraits)
+        elif portraits:
+            lines.append(f"  {name}: {{portrait: {_quoted(portraits.replace('{name}', f'{name}, {looks},'))}}}")
     lines.append("scenes:")
     scene = 0
     for shot in story.shots:

@@ -12,7 +12,7 @@ from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.shots import ACTIONS, SHOT_TYPES, ShotSpec, sample_conditions, stage
 from storymem.worlds.storyland.truth import ground_truth
 
-__all__ = ["Clip", "Group", "StoryShot", "WorldStory", "portrait_shot", "sample_group", "sample_story"]
+__all__ = ["Clip", "Group", "StoryShot", "WorldStory", "sample_group", "sample_story"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,18 +219,6 @@ def sample_story(
     way = ", then ".join(f"the {_PLACE_TITLES[place.kind].lower()}" for place in places)
     overview = f"{looks} {'spends' if heroes == 1 else 'spend'} a day out and about: {way}."
     return WorldStory(title, overview, cast, names, tuple(made), seed)
-
-
-def portrait_shot(hero: Hero, name: str) -> ShotSpec:
-    """A shot that shows a hero as clearly as it can be: alone, from the front, waving, in a meadow at noon.
-
-    Args:
-        hero: whose looks.
-        name: what its caption calls the hero.
-    """
-    rng = Random(f"storyland/portrait/{name}")
-    spec = stage(rng, (hero,), (name,), sample_place(rng, "test", "meadow"), "noon", "clear", shot_type="medium")
-    return replace(spec, actors=(replace(spec.actors[0], action="wave", x=0.0),), camera="static")
 
 
 def _later_style(rng: Random, heroes: int) -> CaptionStyle:
