@@ -20,6 +20,7 @@ LAYERS = [
     "conditioning",
     "models",
     "sampling",
+    "guidance",
     "pipeline",
     "film",
     "training",

@@ -14,6 +14,7 @@ from PIL import Image
 from storymem.conditioning.codec import blank_frame
 from storymem.conditioning.condition import ShotCondition
 from storymem.errors import ModelError, SettingsError
+from storymem.guidance import Guidance
 from storymem.models.checkpoints import load_components
 from storymem.models.lora import load_lora, merge_lora
 from storymem.pipeline import StoryMemPipeline, StoryMemPipelineOutput, text_length
@@ -364,3 +365,62 @@ def test_hooks_on_the_positions_reach_every_step(checkpoint: Path) -> None:
     shot(pipe, sampling=dataclasses.replace(SMALL, guidance_scale=1.0), memory=[frame(1)])
     assert len(calls) == SMALL.num_inference_steps
     assert {id(module) for module in calls} == {id(pipe.transformer.rope), id(pipe.transformer_2.rope)}
+
+
+def calls_of(pipe: StoryMemPipeline, sampling: SamplingConfig) -> list[str]:
+    """Which expert was asked, call after call, in a shot with a memory."""
+    calls: list[str] = []
+    hooks = [
+        expert.register_forward_hook(lambda _module, _args, _output, name=name: calls.append(name))
+        for name, expert in (("high", pipe.transformer), ("low", pipe.transformer_2))
+    ]
+    try:
+        shot(pipe, sampling=sampling, memory=[frame(1)])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def test_guidance_at_fewer_steps_asks_the_model_less_often(pipe: StoryMemPipeline) -> None:
+    led = dataclasses.replace(SMALL, num_inference_steps=6, guidance_scale=3.5, memory_guidance_scale=2.0)
+    alone = dataclasses.replace(led, boundary_ratio=0.0)
+    assert calls_of(pipe, alone) == ["high"] * 18
+    assert calls_of(pipe, dataclasses.replace(alone, guidance_every=3)) == ["high"] * (3 + 1 + 1 + 3 + 1 + 1)
+    assert calls_of(pipe, dataclasses.replace(alone, guidance_every=100)) == ["high"] * (3 + 5)
+    # What was found of one expert is not said of the other.
+    both = calls_of(pipe, dataclasses.replace(led, guidance_every=100))
+    change = both.index("low")
+    assert both == ["high"] * change + ["low"] * (len(both) - change)
+    assert len(both) == 6 + 2 * 2
+
+
+def test_between_guidance_goes_on_with_what_it_found(pipe: StoryMemPipeline) -> None:
+    sampling = dataclasses.replace(SMALL, guidance_scale=3.5, memory_guidance_scale=2.0)
+    condition = pipe.encode_condition(sampling, [frame(1)], ())
+    embeds = [pipe.embed_text(text) for text in ("a fox", "fog")]
+    channels = condition.channels(36, "cpu", torch.float32)
+    noise = torch.Generator().manual_seed(3)
+
+    def states() -> torch.Tensor:
+        latents = torch.randn(condition.layout.latents_shape(16), generator=noise)
+        return torch.cat([latents, channels], dim=1)
+
+    first, second = states(), states()
+    t1, t2 = torch.tensor(900.0), torch.tensor(700.0)
+
+    def velocities(**changes: float) -> list[torch.Tensor]:
+        guidance = Guidance(dataclasses.replace(sampling, **changes), condition, *embeds)
+        with torch.no_grad():
+            scale = guidance.sampling.guidance_scale
+            return [
+                guidance.velocity(pipe.transformer, x, t, scale) for x, t in ((first, t1), (second, t2), (first, t1))
+            ]
+
+    plain = velocities(guidance_scale=1.0, memory_guidance_scale=1.0)
+    every = velocities()
+    sparse = velocities(guidance_every=2)
+    assert torch.equal(sparse[0], every[0])
+    assert difference(sparse[1], plain[1] + (every[0] - plain[0])) < 1e-5
+    assert difference(sparse[1], every[1]) > 1e-4
+    assert torch.equal(sparse[2], every[2])

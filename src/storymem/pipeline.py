@@ -22,8 +22,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.condition import ShotCondition, encode_condition
 from storymem.conditioning.layout import check_tokens
-from storymem.conditioning.rope import install_memory_rope, use_positions
+from storymem.conditioning.rope import install_memory_rope
 from storymem.errors import ModelError, SettingsError
+from storymem.guidance import Guidance
 from storymem.media import resize_frame
 from storymem.sampling import make_scheduler
 from storymem.settings import MAX_TEXT_TOKENS, SamplingConfig
@@ -263,8 +264,7 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
         if condition is None:
             condition = self.encode_condition(sampling, memory, known_frames)
         channels = condition.channels(self.transformer.config.in_channels, device, dtype)
-        num_memory = condition.layout.num_memory
-        led_by_memory = num_memory > 0 and sampling.memory_guidance_scale > 1
+        predict = Guidance(sampling, condition, prompt_embeds, negative_prompt_embeds).velocity
 
         # 4. Prepare the schedule
         scheduler = make_scheduler(sampling, device)
@@ -289,21 +289,8 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
                 high_noise = boundary is None or t >= boundary
                 transformer = self.transformer if high_noise else self.transformer_2
                 states = latents.to(dtype) if channels is None else torch.cat([latents.to(dtype), channels], dim=1)
-                velocity, cond = self._predict(
-                    transformer,
-                    states,
-                    t,
-                    prompt_embeds,
-                    negative_prompt_embeds,
-                    condition.positions,
-                    guidance if high_noise else guidance_2,
-                    sampling.batch_cfg,
-                )
-                if led_by_memory:  # the same shot as if nothing were remembered
-                    positions = condition.positions[num_memory:]
-                    own = _forward(transformer, "alone", condition.video(states), t, prompt_embeds, positions)
-                    led = (sampling.memory_guidance_scale - 1) * (condition.video(cond) - own)
-                    velocity = torch.cat([velocity[:, :, :num_memory], condition.video(velocity) + led], dim=2)
+                scale = guidance if high_noise else guidance_2
+                velocity = predict(transformer, states, t, scale)
                 latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
                 if callback_on_step_end is not None:
                     latents = callback_on_step_end(self, i, t, {"latents": latents}).pop("latents", latents)
@@ -328,33 +315,6 @@ class StoryMemPipeline(WanImageToVideoPipeline):  # type: ignore[misc]
             return None
         return boundary_of(sampling, self.config.boundary_ratio) * 1000
 
-    @staticmethod
-    def _predict(
-        transformer: Any,
-        hidden_states: torch.Tensor,
-        t: torch.Tensor,
-        prompt_embeds: torch.Tensor,
-        negative_prompt_embeds: torch.Tensor | None,
-        positions: tuple[int, ...],
-        guidance_scale: float,
-        batch_cfg: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The velocity ``[1, z, M + F_lat, h, w]``, guided (arXiv 2207.12598) and as the prompt alone has it.
-
-        Both branches see the condition.
-        """
-        if guidance_scale <= 1 or negative_prompt_embeds is None:
-            cond = _forward(transformer, "cond", hidden_states, t, prompt_embeds, positions)
-            return cond, cond
-        if batch_cfg:
-            embeds = torch.cat([prompt_embeds, negative_prompt_embeds])
-            both = hidden_states.expand(2, *hidden_states.shape[1:])
-            cond, uncond = _forward(transformer, "cond_uncond", both, t, embeds, positions).chunk(2)
-        else:
-            cond = _forward(transformer, "cond", hidden_states, t, prompt_embeds, positions)
-            uncond = _forward(transformer, "uncond", hidden_states, t, negative_prompt_embeds, positions)
-        return uncond + guidance_scale * (cond - uncond), cond
-
 
 def _refuse_image_embeddings(transformer: Any) -> None:
     if transformer.config.image_dim is not None:
@@ -362,26 +322,6 @@ def _refuse_image_embeddings(transformer: Any) -> None:
             f"the transformer wants a picture's CLIP embeddings (image_dim {transformer.config.image_dim}), as that of "
             "Wan2.1-I2V does: use one that knows the picture by its latents alone, such as Wan2.2-I2V-A14B."
         )
-
-
-def _forward(
-    transformer: Any,
-    branch: str,
-    hidden_states: torch.Tensor,
-    t: torch.Tensor,
-    embeds: torch.Tensor,
-    positions: tuple[int, ...],
-) -> torch.Tensor:
-    """One call of a transformer; `branch` keeps what diffusers' hooks cache of each kind of call apart."""
-    with use_positions([transformer], positions), transformer.cache_context(branch):
-        out = transformer(
-            hidden_states=hidden_states,
-            timestep=t.expand(hidden_states.shape[0]),
-            encoder_hidden_states=embeds,
-            return_dict=False,
-        )[0]
-    # Guidance and solver work in float32, whatever the transformer computes in.
-    return cast(torch.Tensor, out).float()
 
 
 def _pixels(frame: Frame, sampling: SamplingConfig) -> torch.Tensor:

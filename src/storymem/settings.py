@@ -66,6 +66,8 @@ class SamplingConfig:
         guidance_scale_2: the same for the low-noise expert; None means `guidance_scale`.
         memory_guidance_scale: how far the shot is led away from what would be made of the prompt without the memory
             (a third branch, as arXiv 2211.09800 has it for images); 1.0, the method's, switches it off.
+        guidance_every: both kinds of guidance ask the model at every so many steps and go on with what they found at
+            the steps between, which is faster; 1, the method's, asks at every step.
         memory_stride: S of the negative RoPE shift: memory slot i of M sits at temporal position -(M - i) * S.
         blank: what stands for frames that are not known, before they are encoded: ``zeros``, the method's, which are a
             grey picture; or ``gradient``, redder to the right and greener to the bottom, for a model that was trained
@@ -84,6 +86,7 @@ class SamplingConfig:
     guidance_scale: float = 3.5
     guidance_scale_2: float | None = None
     memory_guidance_scale: float = 1.0
+    guidance_every: int = 1
     memory_stride: int = 5
     blank: Blank = "zeros"
     batch_cfg: bool = False
@@ -99,7 +102,7 @@ class SamplingConfig:
         if self.num_frames < 1 or (self.num_frames - 1) % 4:
             lower = max(1, (self.num_frames - 1) // 4 * 4 + 1)
             raise SettingsError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as {lower} or {lower + 4}.")
-        for name in ("num_inference_steps", "memory_stride"):
+        for name in ("num_inference_steps", "memory_stride", "guidance_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not 1 <= self.fps <= MAX_FPS:

@@ -108,7 +108,8 @@ def test_prompts_beyond_what_is_read_are_told_with_their_shots(tmp_path: Path) -
 
 def test_what_the_cast_adds_counts_too(tmp_path: Path) -> None:
     cast = "cast: {Pip: a small fox with " + "a cap and " * 40 + "a scarf}"
-    (first, _) = [s for s in _said(tmp_path, defaults=cast) if "tokens" in s]
+    (portrait, first, _) = [s for s in _said(tmp_path, defaults=cast) if "tokens" in s]
+    assert portrait.startswith("shot portrait-pip: only the first 79 of 1")
     assert first.startswith("shot 01-01: only the first 79 of 1")
     assert "of the prompt with its cast are read" in first
     assert too_long(tmp_path, ()) == []  # a folder without a tokenizer

@@ -32,7 +32,7 @@ def test_the_films_in_it_load() -> None:
 
 
 def test_the_weaving_in_it_is_so() -> None:
-    (cast,) = (text for language, text in BLOCKS if text.startswith("cast:"))
+    cast = next(text for language, text in BLOCKS if text.startswith("cast:"))
     before_after = re.findall(r"^> (.*?) → (.*)$", DOCS, re.MULTILINE)
     assert len(before_after) == 3
     mara = cast.split("  Old Tom")[0]

@@ -77,6 +77,10 @@ def generate(
     guidance_2: Annotated[
         float | None, typer.Option("--guidance-2", help="Of the low-noise expert.", rich_help_panel=SAMPLING)
     ] = None,
+    guidance_every: Annotated[
+        int | None,
+        typer.Option(help="Ask for guidance at every so many steps: faster, less exact.", rich_help_panel=SAMPLING),
+    ] = None,
     shift: Annotated[float | None, typer.Option(help="Flow shift.", rich_help_panel=SAMPLING)] = None,
     boundary: Annotated[
         float | None, typer.Option(help="Where the experts change, 0 to 1.", rich_help_panel=SAMPLING)
@@ -185,6 +189,7 @@ def generate(
             "num_inference_steps": steps,
             "guidance_scale": guidance,
             "guidance_scale_2": guidance_2,
+            "guidance_every": guidance_every,
             "shift": shift,
             "boundary_ratio": boundary,
             "solver": None if solver is None else solver.value,

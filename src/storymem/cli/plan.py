@@ -84,6 +84,8 @@ def show_plan(
         guidance += f" and {sampling.guidance_scale_2:g}"
     if sampling.memory_guidance_scale > 1:
         guidance += f", of the memory {sampling.memory_guidance_scale:g}"
+    if sampling.guidance_every > 1:
+        guidance += f", at one of {sampling.guidance_every} steps"
     for line in (
         f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, "
         f"{counted(sampling.num_inference_steps, 'step')} of {sampling.solver}, shift {sampling.shift:g}, {guidance}, "

@@ -65,10 +65,12 @@ class Work:
         layout = VideoLayout(sampling.num_frames, height, width, num_memory=num_memory, spatial_factor=factor)
         check_tokens(height, width, factor, self.patch)
         tokens = layout.num_tokens(self.patch)
-        branches = 2 if sampling.guidance_scale > 1 or (sampling.guidance_scale_2 or 1) > 1 else 1
-        step = branches * self._forward(tokens)
+        once, guidance = self._forward(tokens), 0.0
+        if sampling.guidance_scale > 1 or (sampling.guidance_scale_2 or 1) > 1:
+            guidance += once
         if num_memory and sampling.memory_guidance_scale > 1:
-            step += self._forward(replace(layout, num_memory=0).num_tokens(self.patch))
+            guidance += self._forward(replace(layout, num_memory=0).num_tokens(self.patch))
+        step = once + guidance / sampling.guidance_every
         blocks = sampling.num_frames * width * height / self.vae_patch**2
         return step * sampling.num_inference_steps + _DECODE * self.vae_weights * blocks
 

@@ -14,7 +14,7 @@ __all__ = ["Recipe"]
 # How a shot is computed, not what it is: changing it must not make a film stale.
 _NOT_IN_KEY = {"batch_cfg"}
 # Settings that older films do not know stay out of the key while they have their default, or those would all be stale.
-_NEW: Mapping[str, object] = {"memory_guidance_scale": 1.0, "blank": "zeros"}
+_NEW: Mapping[str, object] = {"memory_guidance_scale": 1.0, "blank": "zeros", "guidance_every": 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,9 @@ class DefaultsEntry(Form):
     memory_guidance_scale: Annotated[float, Field(ge=1, le=100)] | None = Field(
         default=None, description="How strongly memory leads a shot; 1 is the method's.", examples=[1.5]
     )
+    guidance_every: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="Guidance asks the model at every so many steps: faster, less exact.", examples=[2]
+    )
     memory_stride: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Distance in time, in latent frames, between memory keyframes.", examples=[5]
     )

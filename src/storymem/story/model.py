@@ -120,6 +120,7 @@ class FilmDefaults:
     guidance_scale: float | None = None
     guidance_scale_2: float | None = None
     memory_guidance_scale: float | None = None
+    guidance_every: int | None = None
     memory_stride: int | None = None
     seed: int | None = None
     negative_prompt: str | None = None

@@ -25,6 +25,9 @@ cast:
     description: a tall white owl with a green top hat and a yellow bow tie
     # Pictures of her, in the folder of this file; they become the film's first memory.
     # references: [zora.png, zora_side.png]
+    # Or a portrait that is made before the film and remembered: true, false, or the prompt of it. `storyland` makes one
+    # of everybody who is described here, if nothing else is said.
+    # portrait: Zora waves in the meadow at noon. Medium shot.
 
 # Settings for the whole film. All of them may be left out, and then they are the model's own; options of the command
 # line go before them.
