@@ -87,7 +87,9 @@ maybe = st.none
 def stories(draw: st.DrawFn) -> Story:
     """A story as only a script could give it."""
     names = draw(st.lists(words.map(normalise).filter(lambda n: n == n.strip()), max_size=3, unique=True))
-    cast = tuple(Character(name, " ".join(draw(words | st.just("")).split())) for name in names)
+    looks = [" ".join(draw(words | st.just("")).split()) for _ in names]
+    portraits = [draw(maybe() | st.just(False) | words | st.just(True if text else None)) for text in looks]
+    cast = tuple(Character(*one, (), portrait) for *one, portrait in zip(names, looks, portraits, strict=True))
     scenes, index, ids = [], 0, set[str]()
     for number in range(1, draw(st.integers(1, 3)) + 1):
         shots = []
@@ -127,6 +129,9 @@ def stories(draw: st.DrawFn) -> Story:
         lora=draw(maybe() | words),
         capacity=draw(maybe() | st.integers(3, 20)),
         similarity_threshold=draw(maybe() | st.floats(-1, 1)),
+        guidance_every=draw(maybe() | st.integers(1, 9)),
+        portraits=draw(maybe() | st.booleans()),
+        recall=draw(maybe() | st.sampled_from(["all", "cast", "cast+scene"])),
     )
     return Story(draw(words), draw(words | st.just("")), tuple(scenes), cast, defaults)
 
