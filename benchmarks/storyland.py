@@ -142,6 +142,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="of a shot, 4k + 1; likewise")
     parser.add_argument("--steps", type=int, help="denoising steps; likewise")
     parser.add_argument("--guidance", type=float, help="likewise")
+    parser.add_argument("--guidance-every", type=int, help="steps, of which one asks for guidance; likewise")
     parser.add_argument(
         "--memory-guidance",
         type=float,
@@ -171,6 +172,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
         num_inference_steps=args.steps,
         guidance_scale=args.guidance,
         guidance_scale_2=args.guidance,
+        guidance_every=args.guidance_every,
     )
     request = ModelRequest(**given(model=args.model), loras=parse_loras(args.lora or []))
     resolved = resolve_model(request)
@@ -313,8 +315,8 @@ def cold_start(args: argparse.Namespace, story: WorldStory, folder: Path) -> dic
         script.write_text(story_script(story), encoding="utf-8")
         command = [sys.executable, "-m", "storymem", "generate", str(script), "-o", str(Path(place) / "film")]
         command += ["--device", "cpu", "--seed", str(story.seed), "--json"]
-        for option in ("model", "size", "frames", "steps", "guidance"):
-            if (value := getattr(args, option)) is not None:
+        for option in ("model", "size", "frames", "steps", "guidance", "guidance-every"):
+            if (value := getattr(args, option.replace("-", "_"))) is not None:
                 command += [f"--{option}", str(value)]
         for lora in args.lora or []:
             command += ["--lora", lora]
