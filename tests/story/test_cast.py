@@ -46,6 +46,20 @@ def test_descriptions_stand_behind_the_first_mention(prompt: str, woven: str | N
     assert weave(prompt, [MARA, TOM])[0] == (prompt if woven is None else woven)
 
 
+def test_what_a_character_is_called_counts_as_the_name() -> None:
+    cast = [Character("Mara", "a girl with a red coat", called=("the girl", "Miss Stone")), TOM]
+    assert weave("The girl runs. Mara jumps.", cast) == (
+        "The girl, a girl with a red coat, runs. Mara jumps.",
+        ("Mara",),
+    )
+    assert weave("Tom sees the girl and the girls.", cast) == (
+        "Tom, a man with a beard, sees the girl, a girl with a red coat, and the girls.",
+        ("Tom", "Mara"),
+    )
+    assert weave("THE GIRL, the GIRL, miss Stone, the girl-child.", cast)[1] == ("Mara",)  # by "miss Stone"
+    assert weave("The girls sleep.", cast)[1] == ()
+
+
 def test_the_longest_name_wins() -> None:
     for cast in ([MARA, STONE], [STONE, MARA]):
         assert weave("Mara Stone sees Mara.", cast) == (

@@ -89,7 +89,12 @@ def stories(draw: st.DrawFn) -> Story:
     names = draw(st.lists(words.map(normalise).filter(lambda n: n == n.strip()), max_size=3, unique=True))
     looks = [" ".join(draw(words | st.just("")).split()) for _ in names]
     portraits = [draw(maybe() | st.just(False) | words | st.just(True if text else None)) for text in looks]
-    cast = tuple(Character(*one, (), portrait) for *one, portrait in zip(names, looks, portraits, strict=True))
+    called = [tuple(draw(st.lists(st.from_regex(r"the [a-z]{3,9}", fullmatch=True), max_size=2))) for _ in names]
+    taken = [set(called[number]) & {*names, *(n for c in called[:number] for n in c)} for number in range(len(names))]
+    cast = tuple(
+        Character(name, text, (), portrait, () if already else others)
+        for name, text, portrait, others, already in zip(names, looks, portraits, called, taken, strict=True)
+    )
     scenes, index, ids = [], 0, set[str]()
     for number in range(1, draw(st.integers(1, 3)) + 1):
         shots = []

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
     from storymem.film.tools import Tools
+    from storymem.settings import SamplingConfig
 
 __all__ = ["SecondsOf", "show_plan", "show_preview"]
 
 SecondsOf = Callable[["PlannedShot"], float]
 """About how many seconds a shot takes to make."""
 
+_RECALL = {"cast": "the cast that it names", "cast+scene": "the cast that it names and the last of its scene"}
 _STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "damaged": "bold red"}
 
 
@@ -79,18 +81,13 @@ def show_plan(
     console = Console(soft_wrap=True, highlight=False)
     console.print(Text(manifest.story.title, style="bold"))
     model = manifest.tools.description.get("model", "unknown model")
-    guidance = f"guidance {sampling.guidance_scale:g}"
-    if sampling.guidance_scale_2 is not None and sampling.guidance_scale_2 != sampling.guidance_scale:
-        guidance += f" and {sampling.guidance_scale_2:g}"
-    if sampling.memory_guidance_scale > 1:
-        guidance += f", of the memory {sampling.memory_guidance_scale:g}"
-    if sampling.guidance_every > 1:
-        guidance += f", at one of {sampling.guidance_every} steps"
+    seen = "" if memory.recall == "all" else f"a shot sees {_RECALL[memory.recall]}; "
     for line in (
         f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, "
-        f"{counted(sampling.num_inference_steps, 'step')} of {sampling.solver}, shift {sampling.shift:g}, {guidance}, "
+        f"{counted(sampling.num_inference_steps, 'step')} of {sampling.solver}, shift {sampling.shift:g}, "
+        f"{_guidance(sampling)}, "
         f"film seed {manifest.settings.seed}",
-        f"memory: {memory.capacity} keyframes, the first {memory.sink} stay, S = {sampling.memory_stride}; "
+        f"memory: {memory.capacity} keyframes, the first {memory.sink} stay, S = {sampling.memory_stride}; {seen}"
         f"encoder {memory.encoder}, scorer {memory.scorer}",
     ):
         console.print(Text(line, style="dim"))
@@ -145,6 +142,17 @@ def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: boo
         return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
 
     show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes, remake=remake)
+
+
+def _guidance(sampling: SamplingConfig) -> str:
+    said = f"guidance {sampling.guidance_scale:g}"
+    if sampling.guidance_scale_2 is not None and sampling.guidance_scale_2 != sampling.guidance_scale:
+        said += f" and {sampling.guidance_scale_2:g}"
+    if sampling.memory_guidance_scale > 1:
+        said += f", of the memory {sampling.memory_guidance_scale:g}"
+    if sampling.guidance_every > 1:
+        said += f", at one of {sampling.guidance_every} steps"
+    return said
 
 
 def _facts(planned: PlannedShot) -> list[str | tuple[str, str]]:

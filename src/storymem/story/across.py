@@ -65,6 +65,7 @@ def check_across(
     _check_defaults(_mapping(film.get("defaults")), mistakes)
     references: dict[tuple[Key, ...], Path] = {}
     seen: dict[str, str] = {}
+    called = {_as_called(name): name for name in _mapping(film.get("cast")) if isinstance(name, str)}
     for name, entry in _mapping(film.get("cast")).items():
         if not NAME.fullmatch(name):
             mistakes.add(
@@ -76,6 +77,11 @@ def check_across(
         if fields.get("portrait") is True and not (fields.get("description") or fields.get("references")):
             message = "found true; nothing says what to show: add a description, or give the prompt of the portrait"
             mistakes.add(("cast", name, "portrait"), message)
+        others = fields.get("called")
+        for index, other in enumerate([others] if isinstance(others, str) else _list(others)):
+            if isinstance(other, str) and (whom := called.setdefault(_as_called(other), name)) != name:
+                place: tuple[Key, ...] = ("cast", name, "called", *((index,) if isinstance(others, list) else ()))
+                mistakes.add(place, f'found "{other}"; that is {whom} already, and a prompt with it could mean either')
         given = fields.get("references")
         for index, reference in enumerate([given] if isinstance(given, str) else _list(given)):
             path: tuple[Key, ...] = ("cast", name, "references", *((index,) if isinstance(given, list) else ()))
@@ -86,6 +92,12 @@ def check_across(
                 else:
                     mistakes.add(path, f'found "{reference}"; {found}')
     return references
+
+
+def _as_called(text: str) -> str:
+    """A name as it is compared: its first letter may be small or a capital."""
+    name = " ".join(normalise(text).split())
+    return name[:1].lower() + name[1:]
 
 
 def _check_shots(data: object, mistakes: Mistakes) -> None:

@@ -30,7 +30,8 @@ def weave(prompt: str, cast: Sequence[Character], *, describe: bool = True) -> t
     As an apposition, as captions of films have it: "Mara opens the door." becomes "Mara, a girl with a red coat, opens
     the door."; where that cannot be read, in brackets: "Mara's (a girl with a red coat) hand". Names count as whole
     words, in this case of letters, hyphenated words not among them; where two names fit, the longer one does ("Mara
-    Stone" before "Mara"). A description that the prompt already has is not put in again.
+    Stone" before "Mara"). What else a character is called counts as the name, with a small or a capital first letter.
+    A description that the prompt already has is not put in again.
 
     Args:
         prompt: as written.
@@ -44,15 +45,16 @@ def weave(prompt: str, cast: Sequence[Character], *, describe: bool = True) -> t
     characters = {character.name: character for character in cast}
     named: dict[str, int] = {}  # name -> where its first mention ends
     position = 0
-    by_length = sorted(characters, key=len, reverse=True)
+    spellings = _spellings(cast)
+    by_length = sorted(spellings, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, by_length))) if by_length else None
     while pattern is not None and (match := pattern.search(text, position)) is not None:
-        name = next((name for name in by_length if _is_word(text, match.start(), name)), None)
-        if name is None:
+        found = next((spelling for spelling in by_length if _is_word(text, match.start(), spelling)), None)
+        if found is None:
             position = match.start() + 1
             continue
-        position = match.start() + len(name)
-        named.setdefault(name, position)
+        position = match.start() + len(found)
+        named.setdefault(spellings[found], position)
     if not describe or not named:
         return prompt, tuple(named)
 
@@ -67,6 +69,16 @@ def weave(prompt: str, cast: Sequence[Character], *, describe: bool = True) -> t
     if not pieces:
         return prompt, tuple(named)
     return "".join(pieces) + text[done:], tuple(named)
+
+
+def _spellings(cast: Sequence[Character]) -> dict[str, str]:
+    """All that stands for a character in a prompt, and its name."""
+    spellings = {character.name: character.name for character in cast}
+    for character in cast:
+        for other in character.called:
+            for spelling in (other[:1].lower() + other[1:], other[:1].upper() + other[1:]):
+                spellings.setdefault(spelling, character.name)
+    return spellings
 
 
 def _piece(description: str, text: str, end: int, names: Sequence[str]) -> tuple[int, str]:

@@ -97,6 +97,21 @@ Portrait = Annotated[
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
+Names = Annotated[
+    list[Text],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"\S"},
+                {"type": "array", "items": {"type": "string", "pattern": r"\S"}},
+            ],
+            "examples": ["the girl", ["the girl", "Miss Stone"]],
+        }
+    ),
+]
+
+
 class CharacterEntry(TextOrFields):
     """A character: a description, or fields."""
 
@@ -115,6 +130,9 @@ class CharacterEntry(TextOrFields):
         default=None,
         description="true: a picture of the character is made before the film and remembered; or the prompt of it.",
         examples=[True, "Mara stands by a window and looks into the camera. Medium shot."],
+    )
+    called: Names | None = Field(
+        default=None, description="What prompts call the character beside the name; one text or a list."
     )
 
 

@@ -36,12 +36,14 @@ class Character:
         references: absolute paths of reference images, in the script's order: the film's first memory.
         portrait: the prompt of a portrait that is made before the film and remembered as a reference image is; True
             for the prompt that the film's model suggests, False for none; None leaves it to the film.
+        called: what prompts call the character beside the name, such as "the girl".
     """
 
     name: str
     description: str = ""
     references: tuple[Path, ...] = ()
     portrait: bool | str | None = None
+    called: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

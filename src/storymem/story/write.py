@@ -42,7 +42,7 @@ def dump_story(story: Story, folder: Path | None = None) -> str:
 
 
 def _character(character: Character, folder: Path | None) -> object:
-    if not character.references and character.portrait is None:
+    if not character.references and not character.called and character.portrait is None:
         return character.description or {}
     fields: dict[str, object] = {"description": character.description} if character.description else {}
     if character.references:
@@ -50,6 +50,8 @@ def _character(character: Character, folder: Path | None) -> object:
         fields["references"] = [Path(os.path.relpath(path, start)).as_posix() for path in character.references]
     if character.portrait is not None:
         fields["portrait"] = character.portrait
+    if character.called:
+        fields["called"] = list(character.called)
     return fields
 
 

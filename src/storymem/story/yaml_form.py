@@ -42,6 +42,7 @@ class _Builder:
                 " ".join((entry.description or "").split()),
                 tuple(references["cast", name, index] for index in range(len(entry.references or ()))),
                 entry.portrait.strip() if isinstance(entry.portrait, str) else entry.portrait,
+                tuple(" ".join(normalise(other).split()) for other in entry.called or ()),
             )
             for name, entry in (script.cast or {}).items()
         )
