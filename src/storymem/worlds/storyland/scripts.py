@@ -18,20 +18,13 @@ def story_script(story: WorldStory, *, cast: bool = False, portraits: str = "") 
 
     Args:
         story: what to write.
-        cast: write the cast with descriptions too. They are woven into every prompt that names a hero, and
-            only "the hero" is left to memory; without it only the first prompt of each hero tells the looks.
+        cast: write the cast with descriptions too, which are woven into every prompt that names a hero; without it
+            only the first prompt of each hero tells the looks.
         portraits: the prompt of a portrait of each hero, with ``{name}`` where its name and looks go; empty: none.
     """
     lines = [f"title: {_quoted(story.title)}", f"overview: {_quoted(story.overview)}"]
     if cast or portraits:
-        lines.append("cast:")
-    for name, hero in zip(story.names, story.heroes, strict=True):
-        looks = describe(hero)
-        if cast:
-            lines += [f"  {name}:", f"    description: {_quoted(looks)}"]
-            lines += [f"    portrait: {_quoted(portraits.replace('{name}', name))}"] * bool(portraits)
-        elif portraits:
-            lines.append(f"  {name}: {{portrait: {_quoted(portraits.replace('{name}', f'{name}, {looks},'))}}}")
+        lines += _cast(story, described=cast, portraits=portraits)
     lines.append("scenes:")
     scene = 0
     for shot in story.shots:
@@ -42,6 +35,21 @@ def story_script(story: WorldStory, *, cast: bool = False, portraits: str = "") 
         if not shot.cut:
             lines.append("        cut: false")
     return "\n".join(lines) + "\n"
+
+
+def _cast(story: WorldStory, *, described: bool, portraits: str) -> list[str]:
+    lines = ["cast:"]
+    for name, hero in zip(story.names, story.heroes, strict=True):
+        looks = describe(hero)
+        lines.append(f"  {name}:")
+        if len(story.heroes) == 1:  # prompts of such stories say so at times
+            lines.append("    called: the hero")
+        if described:
+            lines.append(f"    description: {_quoted(looks)}")
+        if portraits:
+            who = name if described else f"{name}, {looks},"
+            lines.append(f"    portrait: {_quoted(portraits.replace('{name}', who))}")
+    return lines
 
 
 def stbench_script(story: WorldStory) -> str:
