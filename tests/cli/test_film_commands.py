@@ -76,6 +76,61 @@ def test_a_film_from_script_to_mp4_and_on(storymem: Storymem, script: Path, opti
     assert [path.name for path in (tmp_path / "elsewhere").glob("*.png")] == ["contact_sheet.png"]
 
 
+def test_tidying_lists_before_it_removes(storymem: Storymem, script: Path, options: list[str], tmp_path: Path) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    assert storymem("tidy", film) == "There is nothing that the film does not need.\n"
+    (old,) = (film / "takes" / "02-01").iterdir()
+    storymem("retake", film, "02-01", "--no-export")
+    told = storymem("tidy", film)
+    assert f"takes/02-01/{old.name}  a take of 02-01, not in the film" in told
+    assert re.search(r"1 folder, [\d.]+ MB can be removed: add --remove\.", told)
+    assert old.is_dir()
+    listed, summary = events(storymem("tidy", film, "--remove", "--json"))
+    assert listed["path"] == f"takes/02-01/{old.name}"
+    assert (summary["folders"], summary["bytes"], summary["removed"]) == (1, listed["bytes"], True)
+    assert not old.exists()
+    assert json.loads(storymem("status", film, "--json"))["counts"]["done"] == 3
+
+
+def test_portraits_are_made_first_and_shown_apart(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    asked = ("generate", script, "-o", film, *options, "--portraits", "--recall", "cast", "--no-export")
+    plan = storymem(*asked, "--dry-run")
+    assert "a shot sees the cast that it names" in plan
+    assert "3 shots and 1 portrait (4 missing); 14 frames" in plan
+    assert plan.index("Portraits") < plan.index("portrait-rudi") < plan.index("01-01")
+    made = events(storymem(*asked, "--json"))
+    started = {event["shot_id"]: event for event in made if event["event"] == "shot_started"}
+    assert list(started) == ["portrait-rudi", "01-01", "01-02", "02-01"]
+    assert started["portrait-rudi"]["memory"] == []
+    assert [seen["label"] for seen in started["02-01"]["memory"]] == ["Rudi (portrait)"]
+    status = json.loads(storymem("status", film, "--json"))
+    assert [shot["portrait_of"] for shot in status["portraits"]] == ["Rudi"]
+    assert [shot["shot_id"] for shot in status["shots"]] == ["01-01", "01-02", "02-01"]
+    (portrait, *_) = json.loads(storymem("memory", "list", film, "--json"))["keyframes"]
+    assert (portrait["label"], portrait["seen_by"]) == ("Rudi (portrait)", ["01-01", "01-02", "02-01"])
+    assert (film / portrait["picture"]).is_file()
+    told = storymem("retake", film, "portrait-rudi", "--no-export")
+    assert "01-01, 01-02, 02-01 are stale" in told
+    storymem("memory", "ban", film, "Rudi (portrait)")
+    storymem("generate", script, "-o", film, "--remake")
+    assert json.loads(storymem("status", film, "--json"))["counts"] == {
+        "done": 4,
+        "stale": 0,
+        "missing": 0,
+        "damaged": 0,
+    }
+    assert probe_video(film / "film.mp4").num_frames == 5 + 4 + 5
+    assert [path.name for path in sorted((film / "clips").iterdir())] == [
+        "01_01-01.mp4",
+        "02_01-02.mp4",
+        "03_02-01.mp4",
+    ]
+
+
 def test_notes_are_told_before_a_film_is_made(storymem: Storymem, tmp_path: Path) -> None:
     script, film = tmp_path / "story.yaml", tmp_path / "film"
     script.write_text("title: T\nshots: [{prompt: The quokka waves., num_frames: 29}]\n", encoding="utf-8")

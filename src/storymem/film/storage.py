@@ -26,6 +26,7 @@ __all__ = [
     "make_folder",
     "publish_folder",
     "remove_file",
+    "remove_folder",
     "rename",
     "replace_file",
     "storing",
@@ -151,6 +152,18 @@ def remove_file(path: Path) -> None:
     """
     with storing(path):
         path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, so that it is never there by half under its name.
+
+    Raises:
+        StorageError: the system refused it.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name.lstrip('.')}-{os.getpid()}")
+    rename(path, temporary)
+    with storing(temporary):
+        shutil.rmtree(temporary)
 
 
 def sweep(folder: Path) -> None:
