@@ -102,6 +102,10 @@ def test_portraits_are_made_first_and_shown_apart(
     assert "a shot sees the cast that it names" in plan
     assert "3 shots and 1 portrait (4 missing); 14 frames" in plan
     assert plan.index("Portraits") < plan.index("portrait-rudi") < plan.index("01-01")
+    first = storymem(*asked[:-1], "--until", "portraits")  # and would export, if the film were whole
+    assert "portrait-rudi  made" in first
+    assert "Made up to portrait-rudi, and not exported: run the same command without --until for the rest." in first
+    shutil.rmtree(film)
     made = events(storymem(*asked, "--json"))
     started = {event["shot_id"]: event for event in made if event["event"] == "shot_started"}
     assert list(started) == ["portrait-rudi", "01-01", "01-02", "02-01"]

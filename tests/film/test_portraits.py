@@ -15,7 +15,7 @@ from procedural import story, tiny_settings
 from storymem.errors import FilmError, SettingsError
 from storymem.film.director import Director
 from storymem.film.edit import Edit
-from storymem.film.events import FilmFinished, FilmPlanned, ShotReused, ShotStale, ShotStarted, TakeDamaged
+from storymem.film.events import Event, FilmFinished, FilmPlanned, ShotReused, ShotStale, ShotStarted, TakeDamaged
 from storymem.film.export import film_edit
 from storymem.film.plan import plan_film
 from storymem.film.portraits import portraits_of
@@ -179,6 +179,36 @@ class TestPlanning:
         assert [event.shot_id for event in of(events, TakeDamaged)] == ["portrait-mara"]
         assert cast.chosen() == before
         assert cast.statuses() == ["done"] * 6
+
+
+class TestOneAfterAnother:
+    def some(self, studio: Studio, until: str) -> list[Event]:
+        with studio.begin() as film:
+            return list(Director(film, studio.tools).generate(until=until))
+
+    def test_portraits_can_be_looked_at_before_the_film(self, cast: Studio) -> None:
+        events = self.some(cast, "portraits")
+        assert of(events, FilmPlanned)[0].to_make == ("portrait-mara", "portrait-old-tom")
+        assert of(events, FilmFinished)[0].made == ("portrait-mara", "portrait-old-tom")
+        cast.retake("portrait-mara")
+        made = of(cast.generate(), FilmFinished)[0].made
+        assert made == ("01-01", "01-02", "02-01", "02-02")
+        assert cast.statuses() == ["done"] * 6
+
+    def test_a_film_can_be_made_up_to_a_shot(self, cast: Studio) -> None:
+        assert of(self.some(cast, "01-01"), FilmFinished)[0].made == ("portrait-mara", "portrait-old-tom", "01-01")
+        assert cast.statuses() == ["done"] * 3 + ["missing"] * 3
+        assert of(self.some(cast, "01-01"), FilmPlanned)[0].to_make == ()
+
+    def test_what_is_not_there_cannot_be_stopped_after(self, studio: Studio) -> None:
+        for until, message in (("portraits", "The film has no portraits"), ("x", "The film has no shot 'x'")):
+            with pytest.raises(FilmError, match=message):
+                self.some(studio, until)
+        assert not (studio.folder / "film.json").exists()
+        studio.script = SCRIPT.replace(
+            "  - shots:\n      - Mara lights a lantern.", "  - shots:\n      - {prompt: A lantern., id: portraits}"
+        )
+        assert of(self.some(studio, "portraits"), FilmFinished)[0].made == ("portrait-old-tom", "portraits")
 
 
 class TestRetakes:

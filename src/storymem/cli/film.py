@@ -39,6 +39,7 @@ from storymem.cli.options import (
     runtime_of,
     tools_of,
 )
+from storymem.cli.tidy import tidy
 from storymem.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ def generate(
     remake: Annotated[
         bool, typer.Option("--remake", help="Make stale shots again, and take over changed settings.")
     ] = False,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after this shot; `portraits` to look at those first.", show_default=False)
+    ] = None,
     what: Annotated[
         list[What] | None, typer.Option(help="Export only this (may be repeated). Default: everything.")
     ] = None,
@@ -220,8 +224,8 @@ def generate(
         )
         show_preview(film, tools, notes, as_json=as_json, remake=remake)
         return
-    _generate(output, story, script.read_bytes(), settings, tools, notes,
-              remake=remake, products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
+    _generate(output, story, script.read_bytes(), settings, tools, notes, remake=remake, until=until,
+              products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
 
 
 def _generate(
@@ -233,6 +237,7 @@ def _generate(
     notes: Sequence[str],
     *,
     remake: bool,
+    until: str | None,
     products: tuple[Product, ...] | None,
     as_json: bool,
 ) -> None:
@@ -246,10 +251,14 @@ def _generate(
         with Film.begin(
             output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
         ) as film:
-            for event in Director(film, tools).generate(remake_stale=remake, on_step=show):
+            for event in Director(film, tools).generate(remake_stale=remake, until=until, on_step=show):
                 show(event)
             _say_stale(show, film)
-            if products is not None:
+            if until is not None and not _complete(film):
+                last = film.manifest.shots_until(until)[-1].id
+                rest = f"Made up to {last}, and not exported: run the same command without --until for the rest."
+                show.say("stopped", rest, shot_id=last)
+            elif products is not None:
                 _export(film, products, show)
 
 
@@ -343,31 +352,6 @@ def export(
         _stopping_cleanly(show, "run the same command again"),
     ):
         _export(film, products_of(what), show, folder=to, crf=crf, again=again)
-
-
-def tidy(
-    folder: Folder,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove it; without this it is only listed.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List, or remove, takes that are not in the film, damaged ones, and what shots left that are not in the script."""
-    from storymem.cli.show import counted, showing
-    from storymem.film.project import Film
-    from storymem.film.tidy import leftovers
-    from storymem.film.tidy import tidy as remove_leftovers
-
-    with Film.work(folder) if remove else nullcontext(Film.open(folder)) as film, showing(as_json=as_json) as show:
-        found = remove_leftovers(film) if remove else leftovers(film)
-        for one in found:
-            text = f"{one.size / 1e6:9.1f} MB  {one.path}  {one.what}"
-            show.say("leftover", text, path=one.path, what=one.what, bytes=one.size)
-        size = sum(one.size for one in found)
-        if not found:
-            show.say("tidied", "There is nothing that the film does not need.", folders=0, bytes=0, removed=remove)
-        else:
-            done = "removed" if remove else "can be removed: add --remove"
-            text = f"{counted(len(found), 'folder')}, {size / 1e6:.1f} MB {done}."
-            show.say("tidied", text, folders=len(found), bytes=size, removed=remove)
 
 
 def _export(

@@ -6,7 +6,6 @@ import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import takewhile
 from time import perf_counter
 from typing import Any
 
@@ -67,7 +66,9 @@ class Director:
         self._film = film
         self._tools = tools
 
-    def generate(self, *, remake_stale: bool = False, on_step: OnStepDone | None = None) -> Iterator[Event]:
+    def generate(
+        self, *, remake_stale: bool = False, until: str | None = None, on_step: OnStepDone | None = None
+    ) -> Iterator[Event]:
         """Make every shot that the film lacks. What is finished is used, so running it again goes on where it ended.
 
         A stale shot (its take was made from something that has changed since) is told of and stays in the film, unless
@@ -76,6 +77,7 @@ class Director:
 
         Args:
             remake_stale: make stale shots again; the old takes are kept beside the new.
+            until: the shot to stop after; or ``portraits``, to make those alone; None makes the whole film.
             on_step: gets the steps while the model works.
 
         Yields:
@@ -84,12 +86,15 @@ class Director:
         Raises:
             StorageError: the system refused a write; nothing finished is lost.
             ModelError: the model gave something that is no picture.
-            FilmError: a shot continues one that is stale and of another size, or is too short to continue anything.
+            FilmError: a shot continues one that is stale and of another size, or is too short to continue anything; or
+                there is no such shot to stop after.
         """
         begun = perf_counter()
         film = self._film
+        shots = film.manifest.shots_until(until)
+        wanted = {shot.id for shot in shots}
         plan = plan_film(film, verify=True)
-        todo = [p for p in plan if p.take is None or (remake_stale and p.status == "stale")]
+        todo = [p for p in plan if p.shot.id in wanted and (p.take is None or (remake_stale and p.status == "stale"))]
         pace = self._pace(plan, todo)
         yield FilmPlanned(
             title=film.manifest.story.title,
@@ -100,7 +105,7 @@ class Director:
         )
         walk = Walk(film)
         made, reused, stale = [], [], []
-        for shot in film.manifest.all_shots:
+        for shot in shots:
             planned, sight = plan_shot(film, walk, shot, verify=True)
             take = planned.take
             if planned.status == "damaged":
@@ -167,7 +172,7 @@ class Director:
         begun = perf_counter()
         film = self._film
         walk = Walk(film)
-        for earlier in takewhile(lambda other: other.id != shot.id, film.manifest.all_shots):
+        for earlier in film.manifest.shots_until(shot.id)[:-1]:
             planned, _ = plan_shot(film, walk, earlier, verify=True)
             walk.leave(earlier, planned.take)
         planned, sight = plan_shot(film, walk, shot)

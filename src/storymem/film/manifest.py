@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ __all__ = [
     "shot_seed",
     "write_manifest",
 ]
+
+PORTRAITS = "portraits"
+"""What stands for all portraits where a shot's id is asked for."""
 
 VERSION = 1
 _FORMAT = "storymem film"
@@ -132,6 +136,25 @@ class Manifest:
     def all_shots(self) -> tuple[Shot, ...]:
         """All that takes are made of, in the order of making: the portraits, then the shots of the film."""
         return (*self.portraits, *self.story.shots)
+
+    def shots_until(self, last: str | None) -> tuple[Shot, ...]:
+        """`all_shots` up to one, which is among them.
+
+        Args:
+            last: id of a shot or portrait; ``portraits``, where no shot has that id, for those alone; None for all.
+
+        Raises:
+            FilmError: the film has no such shot, or no portraits.
+        """
+        if last is None:
+            return self.all_shots
+        if last == PORTRAITS and all(shot.id != last for shot in self.story.shots):
+            if not self.portraits:
+                raise FilmError("The film has no portraits: ask for them with --portraits, or in the script.")
+            return self.portraits
+        stop = self.shot(last)
+        before = takewhile(lambda shot: shot.id != stop.id, self.all_shots)
+        return (*before, stop)
 
     def shot(self, shot_id: str) -> Shot:
         """The shot or portrait with this id.
