@@ -50,7 +50,7 @@ class FilmPlanned(Event):
     Attributes:
         title: of the film.
         folder: of the film.
-        shots: every shot of the film, in order; for a retake that shot alone.
+        shots: every portrait and shot of the film, in order; for a retake that one alone.
         to_make: ids of the shots that will be made now, as far as can be told before the first of them is.
         seconds_left: an estimate from earlier takes; None if there are none.
     """
@@ -68,7 +68,7 @@ class ShotStarted(Event):
 
     Attributes:
         shot_id: the shot.
-        index: its 0-based position in the film.
+        index: its 0-based position in the film; of a portrait, among the portraits.
         mode: what it is conditioned on.
         seed: of its noise.
         num_frames: its length.
