@@ -12,6 +12,7 @@ __all__ = [
     "MAX_FPS",
     "MAX_SEED",
     "MAX_SIZE",
+    "MAX_STEPS",
     "MAX_TEXT_TOKENS",
     "MemoryConfig",
     "Recall",
@@ -28,6 +29,9 @@ MAX_SIZE = 8192
 
 MAX_FPS = 240
 """The most frames per second."""
+
+MAX_STEPS = 1000
+"""The most denoising steps: models are trained on so many levels of noise; also the most of what is counted in steps."""
 
 MAX_TEXT_TOKENS = 512
 """The most tokens of a prompt that a model is given, as Wan has it, the end mark included."""
@@ -103,8 +107,8 @@ class SamplingConfig:
             lower = max(1, (self.num_frames - 1) // 4 * 4 + 1)
             raise SettingsError(f"num_frames is {self.num_frames}; it must be 4k + 1, such as {lower} or {lower + 4}.")
         for name in ("num_inference_steps", "memory_stride", "guidance_every"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+            if not 1 <= getattr(self, name) <= MAX_STEPS:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be between 1 and {MAX_STEPS}.")
         if not 1 <= self.fps <= MAX_FPS:
             raise SettingsError(f"fps is {self.fps}; it must be between 1 and {MAX_FPS}.")
         if not 0 < self.shift < inf:

@@ -327,6 +327,7 @@ def test_the_second_process_says_so(storymem: Storymem, script: Path, options: l
         (["--encoder", "eyes"], "builtin"),
         (["--memory-size", "-1"], "0 (no memory) or more"),
         (["--guidance", "inf"], "a number of at least 1"),
+        (["--steps", "1001"], "num_inference_steps is 1001; it must be between 1 and 1000"),
         (["--shift", "inf"], "a number above 0"),
         (["--quality", "nan"], "quality_threshold is nan"),
         (["--seed", "-1"], "between 0 and"),

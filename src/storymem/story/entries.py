@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from storymem.settings import MAX_FPS, MAX_SIZE, Recall
+from storymem.settings import MAX_FPS, MAX_SIZE, MAX_STEPS, Recall
 from storymem.story.check import Cut, Form, Frames, Text, TextOrFields, refuse
 from storymem.story.nodes import describe
 
@@ -186,7 +186,7 @@ class DefaultsEntry(Form):
     )
     duration: Duration | None = Field(default=None, description="Length of a shot in seconds.")
     num_frames: Frames | None = Field(default=None, description="Length of a shot in frames, 4k + 1.")
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    num_inference_steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = Field(
         default=None, description="Denoising steps.", examples=[40]
     )
     solver: Literal["unipc", "dpm++", "euler"] | None = Field(default=None, description="Solver.", examples=["unipc"])
@@ -203,10 +203,10 @@ class DefaultsEntry(Form):
     memory_guidance_scale: Annotated[float, Field(ge=1, le=100)] | None = Field(
         default=None, description="How strongly memory leads a shot; 1 is the method's.", examples=[1.5]
     )
-    guidance_every: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    guidance_every: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = Field(
         default=None, description="Guidance asks the model at every so many steps: faster, less exact.", examples=[2]
     )
-    memory_stride: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    memory_stride: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = Field(
         default=None, description="Distance in time, in latent frames, between memory keyframes.", examples=[5]
     )
     seed: Seed | None = Field(
