@@ -31,7 +31,7 @@ MAX_FPS = 240
 """The most frames per second."""
 
 MAX_STEPS = 1000
-"""The most denoising steps, for models are trained on so many levels of noise; and of whatever else is counted in steps."""
+"""The most denoising steps, since models are trained on so many levels of noise; and what else is counted in steps."""
 
 MAX_TEXT_TOKENS = 512
 """The most tokens of a prompt that a model is given, as Wan has it, the end mark included."""
