@@ -135,6 +135,21 @@ def test_portraits_are_made_first_and_shown_apart(
     ]
 
 
+def test_the_small_model_makes_portraits_unless_it_is_told_not_to(
+    storymem: Storymem, script: Path, tmp_path: Path
+) -> None:
+    def plan(*options: str) -> str:
+        return storymem("generate", script, "-o", tmp_path / "film", "--dry-run", *options)
+
+    assert "3 shots and 1 portrait" in plan()
+    assert "Rudi waves in the meadow at noon. Medium shot." in plan()
+    assert "a shot sees the cast that it names" in plan()
+    for options in (("--no-portraits", "--recall", "all"), ("--model", "tiny-random")):
+        assert "3 shots (" in plan(*options)
+        assert "a shot sees" not in plan(*options)
+    assert "Rudi looks into the camera" in plan("--model", "tiny-random", "--portraits")
+
+
 def test_notes_are_told_before_a_film_is_made(storymem: Storymem, tmp_path: Path) -> None:
     script, film = tmp_path / "story.yaml", tmp_path / "film"
     script.write_text("title: T\nshots: [{prompt: The quokka waves., num_frames: 29}]\n", encoding="utf-8")
