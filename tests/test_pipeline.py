@@ -13,6 +13,7 @@ from PIL import Image
 
 from storymem.conditioning.codec import blank_frame
 from storymem.conditioning.condition import ShotCondition
+from storymem.conditioning.rope import use_positions
 from storymem.errors import ModelError, SettingsError
 from storymem.guidance import Guidance
 from storymem.models.checkpoints import load_components
@@ -424,3 +425,26 @@ def test_between_guidance_goes_on_with_what_it_found(pipe: StoryMemPipeline) -> 
     assert difference(sparse[1], plain[1] + (every[0] - plain[0])) < 1e-5
     assert difference(sparse[1], every[1]) > 1e-4
     assert torch.equal(sparse[2], every[2])
+
+
+def test_guidance_is_computed_as_it_ever_was(pipe: StoryMemPipeline) -> None:
+    """To the last bit: a take that is lost must be made again as it was, by later versions too."""
+    sampling = dataclasses.replace(SMALL, guidance_scale=3.5, memory_guidance_scale=2.5)
+    condition = pipe.encode_condition(sampling, [frame(1), frame(2)], ())
+    embeds, negative = (pipe.embed_text(text) for text in ("a fox", "fog"))
+    latents = torch.randn(condition.layout.latents_shape(16), generator=torch.Generator().manual_seed(3))
+    states, t = torch.cat([latents, condition.channels(36, "cpu", torch.float32)], dim=1), torch.tensor(900.0)
+
+    def ask(states: torch.Tensor, text: torch.Tensor, positions: tuple[int, ...]) -> torch.Tensor:
+        with use_positions([pipe.transformer], positions):
+            return pipe.transformer(
+                hidden_states=states, timestep=t.expand(1), encoder_hidden_states=text, return_dict=False
+            )[0]
+
+    with torch.no_grad():
+        found = Guidance(sampling, condition, embeds, negative).velocity(pipe.transformer, states, t, 3.5)
+        cond, uncond = (ask(states, text, condition.positions) for text in (embeds, negative))
+        alone = ask(condition.video(states), embeds, condition.positions[2:])
+    guided = uncond + 3.5 * (cond - uncond)
+    assert torch.equal(found[:, :, :2], guided[:, :, :2])
+    assert torch.equal(found[:, :, 2:], guided[:, :, 2:] + (2.5 - 1) * (cond[:, :, 2:] - alone))

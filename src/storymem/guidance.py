@@ -53,26 +53,26 @@ class Guidance:
         self._since += 1
         if self._led is not None:
             return self._ask(transformer, "cond", hidden_states, t, self.prompt_embeds) + self._led
-        cond, led = self._led_by_prompt(transformer, hidden_states, t, scale)
+        cond, velocity = self._led_by_prompt(transformer, hidden_states, t, scale)
         num_memory = self.condition.layout.num_memory
         if num_memory and self.sampling.memory_guidance_scale > 1:  # the same shot as if nothing were remembered
             video = self.condition.video
             positions = self.condition.positions[num_memory:]
             alone = _forward(transformer, "alone", video(hidden_states), t, self.prompt_embeds, positions)
-            by_memory = (self.sampling.memory_guidance_scale - 1) * (video(cond) - alone)
-            led = torch.cat([led[:, :, :num_memory], video(led) + by_memory], dim=2)
+            led = (self.sampling.memory_guidance_scale - 1) * (video(cond) - alone)
+            velocity = torch.cat([velocity[:, :, :num_memory], video(velocity) + led], dim=2)
         if self.sampling.guidance_every > 1:
-            self._led = led
-        return cond + led
+            self._led = velocity - cond
+        return velocity
 
     def _led_by_prompt(
         self, transformer: Any, hidden_states: torch.Tensor, t: torch.Tensor, scale: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The velocity as the prompt alone has it, and what guidance by the prompt adds to it."""
+        """The velocity as the prompt alone has it, and as guidance by the prompt has it."""
         negative = self.negative_prompt_embeds
         if scale <= 1 or negative is None:
             cond = self._ask(transformer, "cond", hidden_states, t, self.prompt_embeds)
-            return cond, torch.zeros_like(cond)
+            return cond, cond
         if self.sampling.batch_cfg:
             embeds = torch.cat([self.prompt_embeds, negative])
             both = hidden_states.expand(2, *hidden_states.shape[1:])
@@ -80,7 +80,7 @@ class Guidance:
         else:
             cond = self._ask(transformer, "cond", hidden_states, t, self.prompt_embeds)
             uncond = self._ask(transformer, "uncond", hidden_states, t, negative)
-        return cond, (scale - 1) * (cond - uncond)
+        return cond, uncond + scale * (cond - uncond)
 
     def _ask(
         self, transformer: Any, branch: str, hidden_states: torch.Tensor, t: torch.Tensor, embeds: torch.Tensor

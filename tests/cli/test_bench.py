@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 
 from storymem.bench.make import FilmJob
 from storymem.cli.app import app
+from storymem.cli.bench import ModelSettings
 from storymem.errors import StoryMemError
+from storymem.film.resolve import ModelRequest, resolve_model
+from storymem.story import parse_story
 
 runner = CliRunner()
 
@@ -120,3 +123,13 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
         bench("score", tmp_path, "--reader", "magic")
     with pytest.raises(StoryMemError, match="bench score"):
         bench("compare", tmp_path)
+
+
+def test_systems_have_the_methods_memory_whatever_the_model_suggests() -> None:
+    """So a folder that older versions began is gone on with, and `memory` is what it says."""
+    resolved = resolve_model(ModelRequest(model="storyland"))
+    assert resolved.portraits
+    told = parse_story("title: T\ncast: {Pip: a small fox}\nshots: [Pip runs., Pip waves.]", "t.yaml", None)
+    settings = ModelSettings(resolved, {}, 3)(told)
+    assert (settings.portraits, settings.memory.recall, settings.seed) == (False, "all", 3)
+    assert settings.sampling.num_inference_steps == 12

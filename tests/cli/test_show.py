@@ -19,6 +19,7 @@ from storymem.film.events import FilmPlanned
         ({"02": "done"}, ("02",), "Owl: shot 02 to make"),  # a retake
         ({"01": "done"}, (), "Owl: 1 shot, 0 to make, 1 there already"),
         ({"portrait-owl": "done", "01": "missing"}, ("01",), "Owl: 1 shot and 1 portrait, 1 to make, 1 there already"),
+        ({"01": "done", "02": "missing"}, (), "Owl: 2 shots, 0 to make, 1 there already, 1 left for later"),
         ({"portrait-owl": "missing"}, ("portrait-owl",), "Owl: shot portrait-owl to make"),
     ],
 )

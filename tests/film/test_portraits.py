@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,16 @@ from procedural import story, tiny_settings
 from storymem.errors import FilmError, SettingsError
 from storymem.film.director import Director
 from storymem.film.edit import Edit
-from storymem.film.events import Event, FilmFinished, FilmPlanned, ShotReused, ShotStale, ShotStarted, TakeDamaged
+from storymem.film.events import (
+    Event,
+    FilmFinished,
+    FilmPlanned,
+    KeyframesChosen,
+    ShotReused,
+    ShotStale,
+    ShotStarted,
+    TakeDamaged,
+)
 from storymem.film.export import film_edit
 from storymem.film.plan import plan_film
 from storymem.film.portraits import portraits_of
@@ -71,6 +81,11 @@ class TestWhoGetsOne:
             "portrait-kit",
         ]
 
+    def test_no_means_no(self) -> None:
+        for word, ids in (("no", []), ("False", []), ("yes", ["portrait-mara"])):
+            script = f"title: T\ncast: {{Mara: {{description: a girl, portrait: {word}}}}}\nshots: [Mara runs.]\n"
+            assert self.ids(script) == ids
+
     def test_none_without_memory(self) -> None:
         memory = replace(tiny_settings().memory, capacity=0, sink=0)
         assert self.ids(SCRIPT, portraits=True, memory=memory) == []
@@ -80,12 +95,27 @@ class TestWhoGetsOne:
         assert type(tiny_settings()).for_story(told).portraits
 
     def test_ids_name_files_and_are_there_once(self) -> None:
-        script = """\
-title: Names
-cast: {李明: {portrait: 李明在屋里。}, Zoë: {portrait: Zoë.}, zoe: {portrait: zoe.}, "?": {portrait: "?"}}
-shots: [{prompt: 李明走进房间, id: portrait-zoe-2}]
-"""
-        assert self.ids(script) == ["portrait-1", "portrait-zoe", "portrait-zoe-3", "portrait-4"]
+        def cast(names: str, shot: str = "a") -> list[str]:
+            return self.ids(f"title: Names\ncast: {{{names}}}\nshots: [{{prompt: x, id: {shot}}}]\n")
+
+        li, zoe, other, odd = cast(
+            "李明: {portrait: 李明在屋里。}, Zoë: {portrait: Zoë.}, zoe: {portrait: z}, '?': {portrait: y}"
+        )
+        assert zoe.startswith("portrait-zoe-")
+        assert other == "portrait-zoe"
+        assert len({li, zoe, other, odd}) == 4
+        for shot_id in (li, zoe, odd):
+            assert re.fullmatch(r"portrait-[a-z0-9-]+", shot_id)
+        # Whoever else is in the cast: a portrait must not become another's.
+        assert cast("Zoë: {portrait: Zoë.}, 李明: {portrait: 李明在屋里。}") == [zoe, li]
+        # But where two would have the same, or a shot has it.
+        both = cast("Old Tom: {portrait: x}, old-tom: {portrait: y}")
+        assert len(set(both)) == 2
+        assert all(shot_id.startswith("portrait-old-tom-") for shot_id in both)
+        assert cast("Mara: {portrait: x}") == ["portrait-mara"]
+        assert cast("Mara: {portrait: x}", "portrait-mara")[0].startswith("portrait-mara-")
+        (long,) = cast(f"{'Mara ' * 15}x: {{portrait: x}}")
+        assert len(long) <= 64
 
 
 class TestMaking:
@@ -148,9 +178,16 @@ class TestMaking:
 
     def test_more_than_the_memory_has_places_for_are_refused_before_anything_is_written(self, cast: Studio) -> None:
         cast.settings = replace(cast.settings, memory=replace(cast.settings.memory, capacity=1, sink=1))
-        with pytest.raises(SettingsError, match="2 portraits of its cast, and its memory 1 place:"):
+        with pytest.raises(SettingsError, match="2 portraits of the cast, and has 1 place: raise its capacity"):
             cast.generate()
         assert not (cast.folder / "film.json").exists()
+        recall(cast, "cast+scene")
+        cast.settings = replace(cast.settings, memory=replace(cast.settings.memory, capacity=2))
+        with pytest.raises(SettingsError, match="a keyframe of the scene, and has 2 places"):
+            cast.generate()
+        cast.settings = replace(cast.settings, memory=replace(cast.settings.memory, capacity=3))
+        cast.generate()
+        assert [label.split(", ")[0] for label in saw(cast)["02-02"]][2:] == ["shot 02-01"]
 
 
 class TestPlanning:
@@ -249,6 +286,31 @@ class TestRetakes:
         assert saw(cast)["01-01"] == ["Mara (portrait)", "Old Tom (portrait)"]
 
 
+class TestOneIdAndAnother:
+    def test_a_portrait_is_never_taken_for_another_s(self, cast: Studio) -> None:
+        cast.generate()
+        before = cast.take("portrait-mara").key
+        # The same id, another character: "mara" is written as "Mara" was.
+        cast.script = SCRIPT.replace("Mara", "mara")
+        assert "portrait-mara" in of(cast.generate(), FilmFinished)[0].made
+        assert cast.take("portrait-mara").key != before
+        assert "mara (portrait)" in saw(cast)["01-01"]
+
+    def test_a_portrait_is_never_taken_for_a_shot(self, cast: Studio) -> None:
+        cast.generate()
+        cast.script = SCRIPT.replace(
+            "      - Mara lights a lantern.", "      - {prompt: Mara lights it., id: portrait-mara}"
+        )
+        made = of(cast.generate(), FilmFinished)[0].made
+        assert "portrait-mara" in made
+        assert cast.take("portrait-mara").record.recipe.prompt == "Mara, a girl with a red coat, lights it."
+        assert film_edit(cast.film()).shots[0].id == "portrait-mara"
+
+    def test_events_call_a_portrait_what_the_memory_calls_it(self, cast: Studio) -> None:
+        (found, *_) = of(cast.generate(), KeyframesChosen)
+        assert [seen.label for seen in found.keyframes] == ["Mara (portrait)"]
+
+
 class TestRecall:
     def test_a_shot_sees_whom_it_names(self, cast: Studio) -> None:
         recall(cast, "cast")
@@ -295,6 +357,19 @@ class TestRecall:
         with Film.work(cast.folder) as film:
             film.pin([lit.id])
         assert saw(cast)["02-01"] == ["Old Tom (portrait)", f"shot 01-01, frame {lit.frame_index}"]
+
+    def test_banned_pictures_are_none(self, cast: Studio) -> None:
+        recall(cast, "cast")
+        cast.generate()
+        pictures = [cast.take(name).record.keyframes[0].id for name in ("portrait-mara", "portrait-old-tom")]
+        with Film.work(cast.folder) as film:
+            film.pin(ban=pictures)
+        cast.generate(remake=True)
+        assert [label.split(", ")[0] for label in saw(cast)["02-02"]][:1] == ["shot 01-01"]
+        shutil.rmtree(cast.take("01-01").folder)
+        plan = {planned.shot.id: planned for planned in cast.plan()}
+        assert plan["02-01"].decided_after is not None
+        assert plan["02-01"].memory is None
 
     def test_a_retake_sees_whom_its_own_prompt_names(self, cast: Studio) -> None:
         recall(cast, "cast")

@@ -11,6 +11,7 @@ from filming import Studio, flip
 from procedural import THREE_SHOTS
 
 from storymem.errors import FilmDamagedError
+from storymem.film.director import Director
 from storymem.film.export import film_edit
 from storymem.film.project import Film
 from storymem.film.storage import TEMPORARY
@@ -104,6 +105,26 @@ def test_nothing_goes_while_nobody_can_tell_what_is_needed(finished: Studio) -> 
     with pytest.raises(FilmDamagedError):
         clean(finished)
     assert sorted(finished.folder.rglob("*")) == before
+
+
+def test_finished_takes_stay_though_film_json_was_lost(finished: Studio) -> None:
+    """A take is in the film by what it is made from, too: film.json may not know of it yet."""
+    shutil.rmtree(finished.folder / "takes" / "01-02")
+    (finished.folder / "film.json").unlink()
+    with finished.begin() as film:
+        list(Director(film, finished.tools).generate(until="01-01"))
+    takes = sorted((finished.folder / "takes").glob("*/*"))
+    assert left(finished) == {}  # of 01-03 nobody can tell before 01-02 is made
+    clean(finished)
+    assert sorted((finished.folder / "takes").glob("*/*")) == takes
+    assert len(takes) == 2
+
+
+def test_what_a_removal_left_in_a_folder_of_no_shot_is_swept(finished: Studio) -> None:
+    folder = finished.folder / "takes" / "away" / f"{TEMPORARY}0123456789abcdef-1"
+    folder.mkdir(parents=True)
+    clean(finished)
+    assert not folder.exists()
 
 
 def test_a_removal_that_is_cut_off_is_finished_by_the_next_work(

@@ -96,10 +96,11 @@ class ModelSettings:
             self.resolved,
             None,
             sampling=dict(self.sampling),
-            memory={},
+            memory={"recall": "all"},  # what systems say of the memory is said of the method's
             seed=self.seed,
             continue_with=None,
             negative_prompt=None,
+            portraits=False,
         )
 
 

@@ -160,6 +160,7 @@ def generate(
     """Make a film of a story script. Run the same command again to go on where it stopped."""
     from storymem.cli.plan import show_preview
     from storymem.cli.remarks import remarks
+    from storymem.film.portraits import shots_until
     from storymem.film.project import Film
     from storymem.film.resolve import resolve_model
     from storymem.story import load_story
@@ -218,11 +219,12 @@ def generate(
     )
     tools = tools_of(maker, settings.memory)
     notes = remarks(story, settings, resolved)
+    shots_until(story, settings, until)  # refuses what is not there before anything is written
     if dry_run:
         film = Film.preview(
             output, story=story, script=script.read_bytes(), settings=settings, tools=tools, adopt_settings=remake
         )
-        show_preview(film, tools, notes, as_json=as_json, remake=remake)
+        show_preview(film, tools, notes, as_json=as_json, remake=remake, until=until)
         return
     _generate(output, story, script.read_bytes(), settings, tools, notes, remake=remake, until=until,
               products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip

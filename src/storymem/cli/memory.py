@@ -144,8 +144,8 @@ class _Row:
 def _keyframes(film: Film) -> list[_Row]:
     """Every reference and every keyframe of the takes in the film, in order."""
     from storymem.film.plan import plan_film
-    from storymem.film.portraits import portrait_label
-    from storymem.film.takes import keyframe_label, preview_name
+    from storymem.film.portraits import label_of
+    from storymem.film.takes import preview_name
 
     plan = plan_film(film)
     seen_by: dict[str, list[str]] = {}
@@ -168,7 +168,6 @@ def _keyframes(film: Film) -> list[_Row]:
             continue
         folder = planned.take.folder.relative_to(film.folder).as_posix()
         for number, record in enumerate(planned.take.record.keyframes):
-            name = planned.shot.portrait_of
-            label = keyframe_label(planned.shot.id, record.frame_index) if name is None else portrait_label(name)
+            label = label_of(planned.shot, record.frame_index)
             add(record.id, label, record.quality, f"{folder}/{preview_name(number)}")
     return list(rows.values())

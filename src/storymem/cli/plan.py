@@ -34,6 +34,7 @@ def show_plan(
     seconds_of: SecondsOf | None = None,
     notes: Sequence[str] = (),
     remake: bool = False,
+    until: str | None = None,
 ) -> None:
     """Print a film's settings and every shot of it.
 
@@ -44,10 +45,12 @@ def show_plan(
         seconds_of: gives about how long a shot takes that is to be made; None goes by the takes that are there.
         notes: what is to be known before the film is made, such as `storymem.cli.remarks` says.
         remake: stale shots are to be made too.
+        until: only up to this shot is to be made; see `storymem.film.portraits.shots_until`.
     """
     manifest = film.manifest
+    now = {shot.id for shot in manifest.shots_until(until)}
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
-    to_make = [planned for planned in plan if planned.take is None or (remake and planned.status == "stale")]
+    to_make = [p for p in plan if p.shot.id in now and (p.take is None or (remake and p.status == "stale"))]
     seconds = estimate(plan, len(to_make))
     if seconds is None and seconds_of is not None:
         seconds = sum(map(seconds_of, to_make))
@@ -118,7 +121,15 @@ def show_plan(
     console.print(line)
 
 
-def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: bool, remake: bool = False) -> None:
+def show_preview(
+    film: Film,
+    tools: Tools,
+    notes: Sequence[str],
+    *,
+    as_json: bool,
+    remake: bool = False,
+    until: str | None = None,
+) -> None:
     """Print the plan of a film that is not made yet, and about how long it takes to make.
 
     Args:
@@ -127,21 +138,22 @@ def show_preview(film: Film, tools: Tools, notes: Sequence[str], *, as_json: boo
         notes: see `show_plan`.
         as_json: see `show_plan`.
         remake: see `show_plan`.
+        until: see `show_plan`.
     """
     from storymem.film.pipeline_maker import PipelineShotMaker
     from storymem.film.plan import plan_film
 
-    settings, most_seen = film.manifest.settings, film.manifest.most_seen
+    settings, most_seen, pictures = film.manifest.settings, film.manifest.most_seen, film.manifest.num_pictures
 
     def seconds_of(planned: PlannedShot) -> float:
         maker, memory = tools.maker, settings.memory
         assert isinstance(maker, PipelineShotMaker)
         # Not yet decided: every shot before adds what it may at most.
-        most = min(most_seen, planned.shot.index * memory.max_keyframes_per_shot)
+        most = min(most_seen, pictures + planned.shot.index * memory.max_keyframes_per_shot)
         num_memory = most if planned.memory is None else len(planned.memory)
         return maker.estimate_seconds(replace(settings.sampling, num_frames=planned.num_frames), num_memory)
 
-    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes, remake=remake)
+    show_plan(film, plan_film(film), as_json=as_json, seconds_of=seconds_of, notes=notes, remake=remake, until=until)
 
 
 def _guidance(sampling: SamplingConfig) -> str:

@@ -140,12 +140,14 @@ def _what_to_make(event: FilmPlanned) -> str:
     if len(event.shots) == 1 and event.to_make:  # of a film of one shot, or a retake in a longer one
         return f"shot {event.to_make[0]} to make"
     left = [planned for planned in event.shots if planned.shot.id not in event.to_make]
-    stale = sum(planned.status == "stale" for planned in left)
+    stale, missing = (sum(planned.status == status for planned in left) for status in ("stale", "missing"))
     parts = [shots_and_portraits(event.shots), f"{len(event.to_make)} to make"]
-    if len(left) > stale:
-        parts.append(f"{len(left) - stale} there already")
+    if len(left) > stale + missing:
+        parts.append(f"{len(left) - stale - missing} there already")
     if stale:
         parts.append(f"{stale} stale")
+    if missing:
+        parts.append(f"{missing} left for later")
     return ", ".join(parts)
 
 

@@ -28,10 +28,10 @@ from storymem.film.maker import FloatArray, ShotRequest
 from storymem.film.manifest import Override, shot_seed
 from storymem.film.pace import Pace
 from storymem.film.plan import PlannedShot, plan_film, plan_shot, recipe_of
-from storymem.film.portraits import portrait_keyframe
+from storymem.film.portraits import label_of, portrait_keyframe
 from storymem.film.project import Film
 from storymem.film.sealed import set_aside
-from storymem.film.takes import SeenKeyframe, Take, keyframe_label, preview_name
+from storymem.film.takes import SeenKeyframe, Take, preview_name
 from storymem.film.tools import Tools
 from storymem.film.walk import Sight, Walk
 from storymem.memory.bank import Keyframe
@@ -309,7 +309,7 @@ class Director:
         yield KeyframesChosen(
             shot.id,
             tuple(
-                SeenKeyframe(k.id, keyframe_label(shot.id, k.frame_index), f"{folder}/{preview_name(number)}")
+                SeenKeyframe(k.id, label_of(shot, k.frame_index), f"{folder}/{preview_name(number)}")
                 for number, k in enumerate(take.record.keyframes)
             ),
         )

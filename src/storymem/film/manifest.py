@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storymem.errors import FilmDamagedError, FilmError, SettingsError
 from storymem.film.film_settings import FilmSettings
 from storymem.film.maker import MOTION_FRAMES
-from storymem.film.portraits import portraits_of
+from storymem.film.portraits import no_such_shot, portraits_of, shots_until
 from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
 from storymem.film.takes import check_shot_id
@@ -31,9 +30,6 @@ __all__ = [
     "shot_seed",
     "write_manifest",
 ]
-
-PORTRAITS = "portraits"
-"""What stands for all portraits where a shot's id is asked for."""
 
 VERSION = 1
 _FORMAT = "storymem film"
@@ -138,23 +134,8 @@ class Manifest:
         return (*self.portraits, *self.story.shots)
 
     def shots_until(self, last: str | None) -> tuple[Shot, ...]:
-        """`all_shots` up to one, which is among them.
-
-        Args:
-            last: id of a shot or portrait; ``portraits``, where no shot has that id, for those alone; None for all.
-
-        Raises:
-            FilmError: the film has no such shot, or no portraits.
-        """
-        if last is None:
-            return self.all_shots
-        if last == PORTRAITS and all(shot.id != last for shot in self.story.shots):
-            if not self.portraits:
-                raise FilmError("The film has no portraits: ask for them with --portraits, or in the script.")
-            return self.portraits
-        stop = self.shot(last)
-        before = takewhile(lambda shot: shot.id != stop.id, self.all_shots)
-        return (*before, stop)
+        """`all_shots` up to one; see `storymem.film.portraits.shots_until`."""
+        return shots_until(self.story, self.settings, last)
 
     def shot(self, shot_id: str) -> Shot:
         """The shot or portrait with this id.
@@ -162,15 +143,13 @@ class Manifest:
         Raises:
             FilmError: the film has none.
         """
-        for shot in self.story.shots:
+        for shot in self.story.shots:  # without looking for portraits, which takes longer
             if shot.id == shot_id:
                 return shot
         for portrait in self.portraits:
             if portrait.id == shot_id:
                 return portrait
-        known = [shot.id for shot in self.all_shots]
-        some = ", ".join(known if len(known) <= 8 else [*known[:4], "...", *known[-2:]])
-        raise FilmError(f"The film has no shot {shot_id!r}; its shots are {some}.")
+        raise no_such_shot(shot_id, [shot.id for shot in self.all_shots])
 
     def seed_of(self, shot_id: str) -> int:
         """The seed that the shot's next take has: a retake's, or the script's, or the one that follows from its id."""
@@ -233,18 +212,27 @@ class Manifest:
         Raises:
             SettingsError: it has not.
         """
-        made, given, places = len(self.portraits), len(self.story.references), self.settings.memory.capacity
-        if made and made + given > places:
-            pictures = f"{made} portrait{'s' * (made > 1)}" + (f" and {given} reference images" if given else "")
+        made, given, memory = len(self.portraits), len(set(self.story.references)), self.settings.memory
+        beside = memory.recall == "cast+scene"
+        if memory.capacity and made + given and (made or beside) and made + given + beside > memory.capacity:
+            said = [f"{made} portrait{'s' * (made > 1)}"] * bool(made)
+            said += [f"{given} reference image{'s' * (given > 1)}"] * bool(given)
+            scene = " and, with recall cast+scene, a keyframe of the scene" * beside
             raise SettingsError(
-                f"The film has {pictures} of its cast, and its memory {places} place{'s' * (places > 1)}: raise the "
-                "memory capacity, or leave some out with `portrait: false`."
+                f"The memory is to hold {' and '.join(said)} of the cast{scene}, and has {memory.capacity} "
+                f"place{'s' * (memory.capacity > 1)}: raise its capacity, or leave portraits out (--no-portraits, or "
+                "`portrait: false` in the cast)."
             )
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures of its cast the film has: portraits and reference images."""
+        return len(self.portraits) + len(set(self.story.references))
 
     @property
     def most_seen(self) -> int:
         """How many keyframes a shot sees at most."""
-        memory, pictures = self.settings.memory, len(self.portraits) + len(self.story.references)
+        memory, pictures = self.settings.memory, self.num_pictures
         if memory.recall == "all" or not pictures:
             return memory.capacity
         return min(memory.capacity, pictures + len(self.pinned) + (memory.recall == "cast+scene"))
@@ -294,6 +282,10 @@ class Manifest:
         ids = {shot.id for shot in new_shots}
         overrides = {shot_id: override for shot_id, override in self.overrides.items() if shot_id in ids}
         chosen = {shot_id: key for shot_id, key in self.chosen.items() if shot_id in ids}
+        for shot in new_shots:  # the id of a portrait may have become another's, or that of a shot
+            if shot.id in before and before[shot.id].portrait_of != shot.portrait_of:
+                chosen.pop(shot.id, None)
+                overrides.pop(shot.id, None)
         for new in new_shots:
             old, override = before.get(new.id), overrides.get(new.id)
             if old is not None and override is not None:

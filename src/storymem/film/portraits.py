@@ -7,12 +7,15 @@ and sees the character's own reference images and nothing else. Its middle frame
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from storymem.errors import FilmError
+from storymem.film.takes import keyframe_label
 from storymem.memory.bank import FloatArray, Keyframe
 from storymem.memory.encoders import FrameEncoder
 from storymem.memory.keyframes import encode_references
@@ -22,10 +25,23 @@ from storymem.story.model import Character, Shot, Story
 if TYPE_CHECKING:
     from storymem.film.film_settings import FilmSettings
 
-__all__ = ["as_reference", "choosing", "portrait_keyframe", "portrait_label", "portraits_of"]
+__all__ = [
+    "as_reference",
+    "choosing",
+    "label_of",
+    "no_such_shot",
+    "portrait_keyframe",
+    "portrait_label",
+    "portraits_of",
+    "shots_until",
+]
+
+ALL = "portraits"
+"""What stands for all portraits where a shot's id is asked for."""
 
 _PREFIX = "portrait-"
-_LONGEST_ID = 64
+_LONGEST_ID, _MARK = 64, 6
+_TOLD = 8  # ids of shots in a message, at most
 
 
 def portraits_of(story: Story, settings: FilmSettings) -> tuple[Shot, ...]:
@@ -71,19 +87,58 @@ def _portrait(number: int, character: Character, shot_id: str, story: Story, sug
     )
 
 
-def _ids(cast: Sequence[Character], taken: set[str]) -> Iterator[str]:
-    """Ids that name files, by the characters' names as far as Latin letters go, each only once."""
-    used = set(taken)
-    for number, character in enumerate(cast, 1):
-        plain = unicodedata.normalize("NFKD", character.name).encode("ascii", "ignore").decode().lower()
-        slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[: _LONGEST_ID - len(_PREFIX) - 4].strip("-")
-        wanted = name = _PREFIX + (slug or str(number))
-        again = 1
-        while name in used:
-            again += 1
-            name = f"{wanted}-{again}"
-        used.add(name)
-        yield name
+def _ids(cast: Sequence[Character], taken: set[str]) -> list[str]:
+    """Ids that name files, each only once. Who else is in the cast changes none, but where two would have the same."""
+    slugs = [_slug(character.name) for character in cast]
+    return [
+        _PREFIX + (slug if slugs.count(slug) == 1 and _PREFIX + slug not in taken else _marked(slug, character.name))
+        for slug, character in zip(slugs, cast, strict=True)
+    ]
+
+
+def _slug(name: str) -> str:
+    """The name in small Latin letters, with a mark if that is not all of it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[: _LONGEST_ID - len(_PREFIX) - _MARK - 1].strip("-")
+    return slug if name.isascii() and slug else _marked(slug, name)
+
+
+def _marked(slug: str, name: str) -> str:
+    mark = hashlib.sha256(name.encode()).hexdigest()[:_MARK]
+    return f"{slug}-{mark}" if slug else mark
+
+
+def shots_until(story: Story, settings: FilmSettings, last: str | None) -> tuple[Shot, ...]:
+    """All that takes are made of, in the order of making, up to one that is among them.
+
+    Args:
+        story: the story.
+        settings: of its film.
+        last: id of a shot or portrait; ``portraits``, where no shot has that id, for those alone; None for all.
+
+    Raises:
+        FilmError: the film has no such shot, or no portraits.
+    """
+    portraits = portraits_of(story, settings)
+    shots = (*portraits, *story.shots)
+    if last is None:
+        return shots
+    ids = [shot.id for shot in shots]
+    if last in ids:
+        return shots[: ids.index(last) + 1]
+    if last != ALL:
+        raise no_such_shot(last, ids)
+    if not portraits:
+        how = "ask for them with --portraits, or in the script"
+        how = how if settings.memory.capacity else "they are made where there is a memory: raise its capacity"
+        raise FilmError(f"The film has no portraits: {how}.")
+    return portraits
+
+
+def no_such_shot(name: str, ids: Sequence[str]) -> FilmError:
+    """The error that says so, and which there are."""
+    some = ", ".join(ids if len(ids) <= _TOLD else [*ids[: _TOLD // 2], "...", *ids[-2:]])
+    return FilmError(f"The film has no shot {name!r}; its shots are {some}.")
 
 
 def portrait_keyframe(frames: FloatArray, *, encoder: FrameEncoder, shot: Shot) -> Keyframe:
@@ -110,6 +165,11 @@ def as_reference(keyframe: Keyframe, name: str) -> Keyframe:
 def portrait_label(name: str) -> str:
     """What people call the portrait of the character `name`."""
     return f"{name} (portrait)"
+
+
+def label_of(shot: Shot, frame_index: int) -> str:
+    """What people call a keyframe of a shot or of a portrait."""
+    return keyframe_label(shot.id, frame_index) if shot.portrait_of is None else portrait_label(shot.portrait_of)
 
 
 def choosing(encoder: str) -> dict[str, int | float | str | None]:

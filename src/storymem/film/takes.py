@@ -35,6 +35,7 @@ __all__ = [
     "TakeRecord",
     "TakeStore",
     "check_shot_id",
+    "is_shot_id",
 ]
 
 FloatArray = npt.NDArray[np.float32]
@@ -52,13 +53,18 @@ _SHOT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
+def is_shot_id(text: str) -> bool:
+    """Whether it is safe as the name of a folder; see `check_shot_id`."""
+    return _SHOT_ID.fullmatch(text) is not None
+
+
 def check_shot_id(shot_id: str) -> str:
     """The id, if it is safe as the name of a folder.
 
     Raises:
         FilmError: it is not: it could lead out of the film's folder.
     """
-    if not _SHOT_ID.fullmatch(shot_id):
+    if not is_shot_id(shot_id):
         raise FilmError(
             f"{shot_id!r} cannot be a shot's id: use up to 64 letters, digits, dots, hyphens and underscores, "
             "a letter or digit first."

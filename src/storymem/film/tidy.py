@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from storymem.errors import FilmDamagedError
+from storymem.film.plan import plan_film
 from storymem.film.project import Film
 from storymem.film.storage import remove_folder
-from storymem.film.takes import KEY_LENGTH
+from storymem.film.takes import KEY_LENGTH, is_shot_id
 
 __all__ = ["Leftover", "leftovers", "tidy"]
 
@@ -35,8 +37,9 @@ class Leftover:
 def leftovers(film: Film) -> tuple[Leftover, ...]:
     """Every folder that the film does not need, in the order of their paths.
 
-    What is needed are the takes in the film, and takes and reference images whose pictures they saw, which the contact
-    sheet shows. Folders that are none of ours are not looked at.
+    What is needed are the takes in the film, those found by what they are made from, and takes and reference images
+    whose pictures they saw, which the contact sheet shows. All takes stay of a shot of which nobody can tell yet which
+    it needs. Folders that are none of ours are not looked at.
 
     Raises:
         FilmDamagedError: a take in the film is not as it was written, so that nobody can tell what it saw.
@@ -44,15 +47,20 @@ def leftovers(film: Film) -> tuple[Leftover, ...]:
     needed: set[Path] = set()
     if film.manifest.references is not None:
         needed.add(film.references.folder_of(film.manifest.references))
-    for shot_id in film.manifest.chosen:
-        take = film.chosen_take(shot_id)
-        if take is not None:
-            needed.add(take.folder)
-            needed.update(parent for seen in take.record.saw for parent in (film.folder / seen.picture).parents)
+    undecided: set[Path] = set()
+    for planned in plan_film(film):
+        if planned.status == "damaged":
+            raise FilmDamagedError(f"{planned.reason}: `storymem generate`, run again as before, makes the shot anew.")
+        if planned.take is not None:
+            seen = planned.take.record.saw
+            needed.add(planned.take.folder)
+            needed.update(parent for picture in seen for parent in (film.folder / picture.picture).parents)
+        elif planned.key is None:
+            undecided.add(film.takes.folder / planned.shot.id)
     found = [
         Leftover(folder.relative_to(film.folder).as_posix(), what, _size(folder))
         for folder, what in _ours(film)
-        if folder not in needed
+        if folder not in needed and folder.parent not in undecided
     ]
     return tuple(sorted(found, key=lambda one: one.path))
 
@@ -94,6 +102,7 @@ def tidy(film: Film) -> tuple[Leftover, ...]:
         FilmDamagedError: as `leftovers`; nothing is removed.
         StorageError: the system refused it; what is gone is gone, and the rest is there.
     """
+    film.takes.sweep(folder.name for folder in _folders(film.takes.folder) if is_shot_id(folder.name))
     found = leftovers(film)
     gone = {film.folder / one.path for one in found}
     # First it is noted, then removed: a take that is there and not noted is found again by its key.

@@ -51,12 +51,8 @@ class Walk:
         film.manifest.check_lengths()
         self._film = film
         self._recall = film.manifest.settings.memory.recall
-        pictures = len(film.manifest.portraits) + len(film.manifest.story.references)
         self._policy: MemoryPolicy = film.policy
-        if self._recall != "all":  # what is asked for by name must not have made room for what is new
-            self._policy = replace(self._policy, sink=max(self._policy.sink, min(pictures, self._policy.capacity)))
-        # Of what the film itself shows nothing is seen: no shot waits for the one before.
-        self._alone = self._recall == "cast" and pictures > 0 and not self._policy.pinned
+        self._alone = False  # of what the film itself shows nothing is seen: no shot waits for the one before
         self._of_cast: dict[str, list[Keyframe]] = {character.name: [] for character in film.manifest.story.cast}
         self._pictures: dict[str, str] = {}
         owners = [character.name for character in film.manifest.story.cast for _ in character.references]
@@ -118,8 +114,13 @@ class Walk:
 
     def _begin_if_complete(self) -> None:
         """The memory that the film begins with, once every portrait is made."""
-        if not self._awaited:
-            self._start = self._bank = self._policy.start([k for own in self._of_cast.values() for k in own])
+        if self._awaited:
+            return
+        self._start = self._bank = self._policy.start([k for own in self._of_cast.values() for k in own])
+        if self._recall != "all" and len(self._start):
+            # What is asked for by name must not make room for what is new, and nothing else need stay.
+            self._policy = replace(self._policy, sink=len(self._start))
+            self._alone = self._recall == "cast" and not self._policy.pinned
 
     def leave(self, shot: Shot, take: Take | None) -> None:
         """Go on with what this take adds to the memory; None: the shot has none yet.

@@ -25,10 +25,11 @@ from storymem.errors import Problem
 from storymem.story.model import MAX_NUM_FRAMES
 from storymem.story.nodes import Key, Tree, describe, field_path, shorten
 
-__all__ = ["Cut", "Form", "Frames", "Mistakes", "Text", "TextOrFields", "refuse", "validated"]
+__all__ = ["SWITCHES", "Cut", "Form", "Frames", "Mistakes", "Text", "TextOrFields", "refuse", "validated"]
 
 _NOT_BLANK = r"\S"
-_CUT_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+SWITCHES = {"true": True, "yes": True, "false": False, "no": False}
+"""What people write for true and false where a text may stand, in capitals or not."""
 
 # What people write when they mean one of our fields.
 _SYNONYMS = {
@@ -105,7 +106,7 @@ Text = Annotated[str, Field(pattern=_NOT_BLANK)]
 
 def _cut(value: object) -> object:
     if isinstance(value, str):
-        word = _CUT_WORDS.get(value.strip().lower())
+        word = SWITCHES.get(value.strip().lower())
         if word is not None:
             return word
     elif isinstance(value, bool):
@@ -113,7 +114,7 @@ def _cut(value: object) -> object:
     raise refuse(f"found {describe(value)}; allowed: true (begins with a cut) or false (continues the shot before)")
 
 
-_ANY_CASE = "|".join("".join(f"[{letter.upper()}{letter}]" for letter in word) for word in _CUT_WORDS)
+_ANY_CASE = "|".join("".join(f"[{letter.upper()}{letter}]" for letter in word) for word in SWITCHES)
 Cut = Annotated[
     bool,
     BeforeValidator(_cut),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from storymem.settings import MAX_FPS, MAX_SIZE, MAX_STEPS, Recall
-from storymem.story.check import Cut, Form, Frames, Text, TextOrFields, refuse
+from storymem.story.check import SWITCHES, Cut, Form, Frames, Text, TextOrFields, refuse
 from storymem.story.nodes import describe
 
 __all__ = [
@@ -53,9 +53,25 @@ def _id(value: object) -> object:
 
 
 def _portrait(value: object) -> object:
-    if isinstance(value, bool) or (isinstance(value, str) and value.strip()):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        if (word := SWITCHES.get(value.strip().lower())) is not None:
+            return word
+        if _says_something(value):
+            return value
     raise refuse(f"found {describe(value)}; allowed: true, false, or the prompt of the portrait")
+
+
+def _names(value: object) -> object:
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and all(not isinstance(name, str) or _says_something(name) for name in names):
+        return names
+    raise refuse(f"found {describe(value)}; a name, or a list of names, is wanted, each with a letter in it")
+
+
+def _says_something(text: str) -> bool:
+    return any(character.isalnum() for character in text)
 
 
 Duration = Annotated[
@@ -99,7 +115,7 @@ Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 Names = Annotated[
     list[Text],
-    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    BeforeValidator(_names),
     WithJsonSchema(
         {
             "anyOf": [
