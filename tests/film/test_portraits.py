@@ -350,6 +350,16 @@ class TestRecall:
         cast.generate()
         assert saw(cast)["02-02"] == ["Mara (portrait)", "Old Tom (portrait)"]
 
+    def test_the_script_can_say_who_is_in_a_shot(self, cast: Studio) -> None:
+        recall(cast, "cast")
+        cast.script = SCRIPT.replace("      - Old Tom sleeps.", "      - {prompt: She sleeps., shows: [Mara]}").replace(
+            "      - The lantern goes out.", "      - {prompt: The lantern goes out., shows: []}"
+        )
+        cast.generate()
+        assert saw(cast)["02-01"] == ["Mara (portrait)"]
+        assert saw(cast)["02-02"] == []
+        assert [planned.mode for planned in cast.plan()][-1] == "t2v"
+
     def test_what_is_pinned_is_always_seen(self, cast: Studio) -> None:
         recall(cast, "cast")
         cast.generate()

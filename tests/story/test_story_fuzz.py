@@ -120,6 +120,7 @@ def stories(draw: st.DrawFn) -> Story:
                     first_frame_prompt=draw(maybe() | words),
                     characters=characters,
                     describe_cast=described,
+                    shows=draw(maybe() | st.lists(st.sampled_from(names), unique=True).map(tuple)) if names else None,
                 )
             )
             index += 1

@@ -224,6 +224,8 @@ def test_one_message_for_a_wrong_shot(fields: str, message: str) -> None:
         ("title: x\nshots: [a]\ncast: {Mara: {called: [' ']}}", "3: cast.Mara.called: found a list of 1; a name, or a list of names, is wanted, each with a letter in it"),
         ("title: x\nshots: [a]\ncast: {Mara: {called: 5}}", "3: cast.Mara.called: found the number 5; a name, or a list of names, is wanted"),
         ("title: x\nshots: [a]\ncast: {Mara: {portrait: '...'}}", '3: cast.Mara.portrait: found "..."; allowed: true, false, or the prompt of the portrait'),
+        ("title: x\ncast: {Mara: b}\nshots:\n- {prompt: a, shows: [Marra]}", '4: shots[0].shows[0]: found "Marra"; the cast is Mara'),
+        ("title: x\nshots:\n- {prompt: a, shows: [Mara]}", '3: shots[0].shows[0]: found "Mara"; the script has no cast'),
         ("title: x\nshots: [a]\ncast: {Mara: {portrait: 3}}", "3: cast.Mara.portrait: found the number 3; allowed: true, false, or the prompt of the portrait"),
         ("title: x\nshots: [a]\ncast: {Mara: }", "3: cast.Mara: found nothing; write a value"),
         ("title: x\nshots: [a]\ncast: {' Mara': a}", '3: cast[" Mara"]: the name is empty, over 80 characters'),

@@ -48,7 +48,7 @@ def portraits_of(story: Story, settings: FilmSettings) -> tuple[Shot, ...]:
     """The portraits of a film, in the order of its cast.
 
     Of a character of whom the script says nothing else, one is made if the film's settings ask for portraits, the
-    character has a description and no reference images, and a prompt names it. Without memory none is made.
+    character has a description and no reference images, and a shot shows it. Without memory none is made.
 
     Args:
         story: with its cast.
@@ -56,7 +56,7 @@ def portraits_of(story: Story, settings: FilmSettings) -> tuple[Shot, ...]:
     """
     if not settings.memory.capacity:
         return ()
-    named = {name for shot in story.shots for name in shot.characters}
+    named = {name for shot in story.shots for name in (*shot.characters, *(shot.shows or ()))}
     shown = [character for character in story.cast if _is_wanted(character, named, settings)]
     ids = _ids(shown, taken={shot.id for shot in story.shots})
     return tuple(

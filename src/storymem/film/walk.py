@@ -103,7 +103,9 @@ class Walk:
             for name, pictures in self._of_cast.items():
                 for picture in pictures:
                     shows.setdefault(picture.id, []).append(name)
-            named = manifest.characters_of(shot.id)
+            named = shot.shows
+            if named is None and any(self._of_cast[name] for name in manifest.characters_of(shot.id)):
+                named = manifest.characters_of(shot.id)  # if nobody, "she" may be anybody
             beside = self._recall == "cast+scene"
             scene = {other.id for other in manifest.story.shots if beside and other.scene == shot.scene}
             keyframes = recalled(

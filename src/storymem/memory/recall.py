@@ -17,27 +17,27 @@ def recalled(
     keyframes: Sequence[Keyframe],
     *,
     shows: Mapping[str, Sequence[str]],
-    named: Sequence[str],
+    named: Sequence[str] | None,
     pinned: frozenset[str] = frozenset(),
     scene: frozenset[str] = frozenset(),
 ) -> tuple[Keyframe, ...]:
     """What a shot sees of the bank with ``recall: cast`` and ``cast+scene``.
 
-    The reference images and portraits of the characters that its prompt names; if it names none of whom there is a
-    picture, those of the whole cast. Beside them what is pinned and, so that a place stays what it is, the latest
-    keyframe of `scene`. A film without any picture of its cast is shown everything, as with ``recall: all``.
+    The reference images and portraits of the characters that are in it. Beside them what is pinned and, so that a place
+    stays what it is, the latest keyframe of `scene`. A film without any picture of its cast is shown everything, as
+    with ``recall: all``.
 
     Args:
         keyframes: the bank, in its order.
         shows: id of a reference image or portrait → names of the characters it is of.
-        named: characters that the prompt names.
+        named: the characters that are in the shot; None if nobody can tell, and then they are all.
         pinned: ids that are always seen.
         scene: ids of the shots whose latest keyframe is seen too: those of the shot's own scene, or none.
     """
     pictures = {keyframe.id for keyframe in keyframes if keyframe.is_reference}
     if not pictures:
         return tuple(keyframes)
-    wanted = {id_ for id_ in pictures if set(shows.get(id_, ())) & set(named)} or pictures
+    wanted = pictures if named is None else {id_ for id_ in pictures if set(shows.get(id_, ())) & set(named)}
     latest = next((keyframe.id for keyframe in reversed(keyframes) if keyframe.shot_id in scene), None)
     return tuple(
         keyframe for keyframe in keyframes if keyframe.id in wanted or keyframe.id in pinned or keyframe.id == latest

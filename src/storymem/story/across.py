@@ -102,20 +102,24 @@ def _as_called(text: str) -> str:
 
 def _check_shots(data: object, mistakes: Mistakes) -> None:
     ids: dict[str, str] = {}
+    cast = {normalise(name): name for name in _mapping(_mapping(data).get("cast")) if isinstance(name, str)}
     fps = _mapping(_mapping(_mapping(data).get("defaults"))).get("fps")
     for position, (scene, number, path, shot) in enumerate(_shots(data)):
         fields = _mapping(shot)
         if position == 0 and str(fields.get("cut", True)).strip().lower() in ("false", "no"):
             mistakes.add((*path, "cut"), "found false; the first shot of a film has nothing to continue: leave cut out")
         _check_length(path, fields, fps, mistakes)
+        for index, name in enumerate(_list(fields.get("shows"))):
+            if isinstance(name, str) and name.strip() and normalise(name) not in cast:
+                among = f"the cast is {', '.join(cast.values())}" if cast else "the script has no cast"
+                mistakes.add((*path, "shows", index), f'found "{name}"; {among}')
         own = fields.get("id")
-        name = own if isinstance(own, str) else f"{scene:02d}-{number:02d}"
+        called = own if isinstance(own, str) else f"{scene:02d}-{number:02d}"
         where = f"shot {number} of scene {scene}"
-        if name in ids:
-            mistakes.add(
-                (*path, "id") if own == name else path, f'the id "{name}" is also that of {ids[name]}; choose another'
-            )
-        ids.setdefault(name, where)
+        if called in ids:
+            message = f'the id "{called}" is also that of {ids[called]}; choose another'
+            mistakes.add((*path, "id") if own == called else path, message)
+        ids.setdefault(called, where)
     _check_length(("defaults",), _mapping(_mapping(data).get("defaults")), fps, mistakes)
 
 

@@ -263,6 +263,11 @@ class ShotEntry(TextOrFields):
         default=False,
         description="true: this shot and those after it do not see what was made before; references stay.",
     )
+    shows: list[Text] | None = Field(
+        default=None,
+        description="Who of the cast is in the shot, if the prompt does not name them; an empty list is nobody.",
+        examples=[["Mara"], []],
+    )
     describe_cast: bool = Field(
         default=True, description="false: the descriptions of the cast are not put into this prompt."
     )

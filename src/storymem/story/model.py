@@ -66,6 +66,8 @@ class Shot:
         characters: names of the cast that the prompt names, in order of first mention.
         describe_cast: the cast's descriptions go into this prompt, and into one that takes its place.
         portrait_of: name of the character whose portrait it is; None for a shot of the film.
+        shows: names of those of the cast who are in the shot, if the script says so beside the prompt; None: whom the
+            prompt names.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Shot:
     duration: float | None = None
     describe_cast: bool = True
     portrait_of: str | None = None
+    shows: tuple[str, ...] | None = None
 
     def frames(self, sampling: SamplingConfig) -> int:
         """How many pixel frames the shot has in a film of these settings."""

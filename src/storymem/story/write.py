@@ -78,6 +78,8 @@ def _shot(shot: Shot, usual_id: str) -> object:
             fields[name] = value
     if shot.forget:
         fields["forget"] = True
+    if shot.shows is not None:
+        fields["shows"] = list(shot.shows)
     if not shot.describe_cast:
         fields["describe_cast"] = False
     return shot.prompt if len(fields) == 1 else fields

@@ -84,4 +84,5 @@ class _Builder:
             characters=characters,
             duration=entry.duration,
             describe_cast=entry.describe_cast,
+            shows=None if entry.shows is None else tuple(dict.fromkeys(map(normalise, entry.shows))),
         )
