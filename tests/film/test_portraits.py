@@ -116,6 +116,12 @@ class TestWhoGetsOne:
         assert cast("Mara: {portrait: x}", "portrait-mara")[0].startswith("portrait-mara-")
         (long,) = cast(f"{'Mara ' * 15}x: {{portrait: x}}")
         assert len(long) <= 64
+        accents = f"{'Marà ' * 15}x: {{portrait: x}}"
+        (taken,) = cast(accents)
+        (other,) = cast(accents, taken)
+        assert len(taken) <= 64
+        assert len(other) <= 64
+        assert other != taken
 
 
 class TestMaking:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from storymem.errors import FilmError
@@ -91,21 +92,33 @@ def _ids(cast: Sequence[Character], taken: set[str]) -> list[str]:
     """Ids that name files, each only once. Who else is in the cast changes none, but where two would have the same."""
     slugs = [_slug(character.name) for character in cast]
     return [
-        _PREFIX + (slug if slugs.count(slug) == 1 and _PREFIX + slug not in taken else _marked(slug, character.name))
+        next(name for name in _choices(slug, character.name, alone=slugs.count(slug) == 1) if name not in taken)
         for slug, character in zip(slugs, cast, strict=True)
     ]
+
+
+def _choices(slug: str, name: str, *, alone: bool) -> Iterator[str]:
+    if alone:
+        yield _PREFIX + slug
+    for number in count():
+        yield _PREFIX + _marked(slug, name if not number else f"{name} {number}")
 
 
 def _slug(name: str) -> str:
     """The name in small Latin letters, with a mark if that is not all of it."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[: _LONGEST_ID - len(_PREFIX) - _MARK - 1].strip("-")
+    slug = _cut(re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-"))
     return slug if name.isascii() and slug else _marked(slug, name)
 
 
 def _marked(slug: str, name: str) -> str:
     mark = hashlib.sha256(name.encode()).hexdigest()[:_MARK]
-    return f"{slug}-{mark}" if slug else mark
+    return f"{_cut(slug)}-{mark}" if slug else mark
+
+
+def _cut(slug: str) -> str:
+    """So much of it that there is room for a mark in an id."""
+    return slug[: _LONGEST_ID - len(_PREFIX) - _MARK - 1].strip("-")
 
 
 def shots_until(story: Story, settings: FilmSettings, last: str | None) -> tuple[Shot, ...]:
