@@ -159,12 +159,31 @@ class TestFolder:
             assert (studio.folder / "script.yaml").read_text() == studio.script
 
     def test_the_script_is_kept_as_it_was_given(self, finished: Studio) -> None:
-        (finished.folder / "script.yaml").write_text("broken")
+        (finished.folder / "script.yaml").write_text("broken")  # which is damage, and nobody's work
         finished.generate()
         assert (finished.folder / "script.yaml").read_text() == finished.script
         finished.script = f"# a remark\n{finished.script}"
         assert len(of(finished.generate(), ShotReused)) == 3
         assert (finished.folder / "script.yaml").read_text().startswith("# a remark")
+
+    def test_a_script_that_was_edited_in_the_folder_is_not_lost(self, finished: Studio) -> None:
+        kept = finished.folder / "script.yaml"
+        edited = finished.script.replace("Mara lights a lantern.", "Mara lights two lanterns.")
+        for number in (1, 2):
+            kept.write_text(edited)
+            with finished.begin() as film:
+                aside = finished.folder / f"script.edited-{number}.yaml"
+                assert film.edited_script == aside
+                assert aside.read_text() == edited
+            assert kept.read_text() == finished.script
+        # Gone on with, it is the film's; and a newer version of the script is no edit of the folder's.
+        kept.write_text(edited)
+        finished.script = edited
+        finished.generate()
+        finished.script = f"# a remark\n{edited}"
+        with finished.begin() as film:
+            assert film.edited_script is None
+        assert len(list(finished.folder.glob("script.edited-*"))) == 2
 
     def test_a_file(self, studio: Studio) -> None:
         studio.folder.write_text("mine")

@@ -256,6 +256,9 @@ def _generate(
             for event in Director(film, tools).generate(remake_stale=remake, until=until, on_step=show):
                 show(event)
             _say_stale(show, film)
+            if film.edited_script is not None:
+                kept = f"the script in the film's folder had been edited; that one is kept as {film.edited_script}."
+                show.say("note", kept, file=str(film.edited_script))
             if until is not None and not _complete(film):
                 last = film.manifest.shots_until(until)[-1].id
                 rest = f"Made up to {last}, and not exported: run the same command without --until for the rest."

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from storymem.errors import FilmDamagedError, FilmError, InputError, StorageError
+from storymem.errors import FilmDamagedError, FilmError, InputError, ScriptError, StorageError
 from storymem.film.film_settings import FilmSettings
 from storymem.film.lock import locked
 from storymem.film.manifest import (
@@ -20,11 +20,12 @@ from storymem.film.manifest import (
 )
 from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, make_place
 from storymem.film.references import ReferenceStore, read_references, reference_labels, reference_set_key
-from storymem.film.storage import hash_file, remove_file, replace_file, sweep
+from storymem.film.storage import hash_file, remove_file, rename, replace_file, sweep
 from storymem.film.takes import KEY_LENGTH, Take, TakeStore
 from storymem.film.tools import Tools
 from storymem.memory.bank import Keyframe, MemoryPolicy
 from storymem.memory.keyframes import encode_references
+from storymem.story.load import load_story
 from storymem.story.model import Story
 
 __all__ = ["Film"]
@@ -45,7 +46,9 @@ class Film:
         self.references = ReferenceStore(folder / REFERENCES)
         self._writable = writable
         self._previewed: tuple[Keyframe, ...] | None = None  # reference images of a preview, which are not kept
-        self._script: tuple[bytes, str] | None = None  # kept with the next save, and the name of the copy before
+        self._script: tuple[bytes, Manifest] | None = None  # kept with the next save, and the film as it was before
+        self.edited_script: Path | None = None
+        """Where a script is now that somebody edited in the folder, and that another one was put in place of."""
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -155,7 +158,7 @@ class Film:
             policy.start(film.references.load(references))  # says so if there are more than the memory has places
         adopted = before.adopt(asked.story, settings=asked.settings, tools=asked.tools, references=references)
         adopted = replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256)
-        film._script = script, before.script_name
+        film._script = script, before
         if film._saved is not None and before.differences(asked.settings, asked.tools):
             film.manifest = adopted
         else:
@@ -241,14 +244,21 @@ class Film:
         labels = tuple(keyframe.label for keyframe in self.references.load(known))
         return known if labels == reference_labels(story) else None
 
-    def _keep_script(self, script: bytes) -> None:
+    def _keep_script(self, script: bytes, before: Manifest) -> None:
         path = self.folder / self.manifest.script_name
         try:
-            whole = hash_file(path) == self.manifest.script_sha256
+            found = hash_file(path)
         except OSError:
-            whole = False
-        if not whole:
-            replace_file(path, script)
+            found = ""
+        if found == self.manifest.script_sha256:
+            return
+        if found and found != before.script_sha256 and _is_script(path):  # somebody's work, and not damage
+            number = 1
+            while (aside := path.with_name(f"{path.stem}.edited-{number}{path.suffix}")).exists():
+                number += 1
+            rename(path, aside)
+            self.edited_script = aside
+        replace_file(path, script)
 
     def _sweep(self) -> None:
         sweep(self.folder)
@@ -269,9 +279,9 @@ class Film:
         self.manifest, self._saved = read_manifest(data, path), data
         if self._script is not None:
             script, before = self._script
-            self._keep_script(script)
-            if before != manifest.script_name:
-                remove_file(self.folder / before)
+            self._keep_script(script, before)
+            if before.script_name != manifest.script_name:
+                remove_file(self.folder / before.script_name)
             self._script = None
 
     @property
@@ -376,6 +386,14 @@ class Film:
         banned = tuple(sorted((set(self.manifest.banned) | bans) - pins - freed | (pins & bans)))
         MemoryPolicy.from_config(self.manifest.settings.memory, pinned=pinned, banned=banned)
         self.save(replace(self.manifest, pinned=pinned, banned=banned))
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        load_story(path, pictures_kept=True)
+    except ScriptError:
+        return False
+    return True
 
 
 def _load(folder: Path) -> Manifest:
