@@ -104,6 +104,8 @@ def test_portraits_are_made_first_and_shown_apart(
     assert plan.index("Portraits") < plan.index("portrait-rudi") < plan.index("01-01")
     first = storymem(*asked[:-1], "--until", "portraits")  # and would export, if the film were whole
     assert "portrait-rudi  made" in first
+    (picture,) = (film / "takes" / "portrait-rudi").glob("*/keyframes/00.png")
+    assert f"portrait-rudi: {picture}\n" in first
     assert "Made up to portrait-rudi, and not exported: run the same command without --until for the rest." in first
     shutil.rmtree(film)
     made = events(storymem(*asked, "--json"))

@@ -261,6 +261,7 @@ def _generate(
                 show.say("note", kept, file=str(film.edited_script))
             if until is not None and not _complete(film):
                 last = film.manifest.shots_until(until)[-1].id
+                _say_portraits(show, film)
                 rest = f"Made up to {last}, and not exported: run the same command without --until for the rest."
                 show.say("stopped", rest, shot_id=last)
             elif products is not None:
@@ -381,6 +382,15 @@ def _export(
 
 def _complete(film: Film) -> bool:
     return all(shot.id in film.manifest.chosen for shot in film.manifest.all_shots)
+
+
+def _say_portraits(show: Show, film: Film) -> None:
+    """Where the portraits are that one wants to look at before going on."""
+    for portrait in film.manifest.portraits:
+        if (take := film.chosen_take(portrait.id)) is not None:
+            show.say(
+                "portrait", f"  {portrait.id}: {take.previews[0]}", shot_id=portrait.id, file=str(take.previews[0])
+            )
 
 
 def _say_stale(show: Show, film: Film) -> None:
