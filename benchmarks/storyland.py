@@ -42,13 +42,7 @@ from storymem.memory.encoders import load_encoder, load_scorer
 from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 from storymem.story import parse_story
-from storymem.worlds.storyland import (
-    WorldStory,
-    render,
-    sample_story,
-    story_script,
-    story_truth,
-)
+from storymem.worlds.storyland import WorldStory, render, sample_story, story_script, story_truth
 from storymem.worlds.storyland.reader import Reader, load_reader
 from storymem.worlds.storyland.scoring import FIGURES, Mark, figures, score_story
 
@@ -244,13 +238,12 @@ def _film(
     """What a model makes of it, in a film's folder of its own."""
 
     def shoot(story: WorldStory, title: str) -> tuple[list[FloatArray], list[float]]:
-        asked = {**sampling, **system.sampling}
         portrait = (resolved.portrait_prompt or PORTRAIT_PROMPT) if system.portraits else ""
         script = story_script(story, cast=system.cast, portraits=portrait)
         told = parse_story(script, f"{title}.yaml", None)
         settings = FilmSettings.for_story(
             told,
-            sampling=asked,
+            sampling={**sampling, **system.sampling},
             memory=system.memory,
             seed=story.seed,
             continue_with=resolved.continue_with,

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,8 +68,8 @@ def saw(studio: Studio) -> dict[str, list[str]]:
 
 
 class TestWhoGetsOne:
-    def ids(self, script: str, **changes: object) -> list[str]:
-        settings = replace(tiny_settings(), **changes)  # type: ignore[arg-type]
+    def ids(self, script: str, **changes: Any) -> list[str]:
+        settings = replace(tiny_settings(), **changes)
         return [shot.id for shot in portraits_of(story(script, None), settings)]
 
     def test_the_described_that_a_prompt_names_if_the_film_asks(self) -> None:

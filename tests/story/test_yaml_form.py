@@ -219,6 +219,7 @@ def test_one_message_for_a_wrong_shot(fields: str, message: str) -> None:
         ("title: x\nshots: [a]\ncast: [Mara]", "3: cast: found a list of 1; names are wanted, each with its fields (description, references, portrait, called), such as 'Milo: a fox' on a line of its own"),
         ("title: x\nshots: [a]\ncast: {Mara: 3}", "3: cast.Mara: found the number 3; a text or fields are wanted (description, "),
         ("title: x\nshots: [a]\ncast: {Mara: {portrait: true}}", "3: cast.Mara.portrait: found true; nothing says what to show: add a description, or give the prompt"),
+        ("title: x\nshots: [a]\ncast: {Mara: {portrait: Yes}}", "3: cast.Mara.portrait: found true; nothing says what to show"),
         ("title: x\nshots: [a]\ncast: {Mara: {called: [a, the girl]}, Tom: {called: The girl}}", '3: cast.Tom.called: found "The girl"; that is Mara already, and a prompt with it could mean either'),
         ("title: x\nshots: [a]\ncast: {Mara: {called: tom}, Tom: b}", '3: cast.Mara.called: found "tom"; that is Tom already'),
         ("title: x\nshots: [a]\ncast: {Mara: {called: [' ']}}", "3: cast.Mara.called: found a list of 1; a name, or a list of names, is wanted, each with a letter in it"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storymem.cli.prompts import too_long
-from storymem.film.portraits import portraits_of
+from storymem.film.portraits import shots_until
 from storymem.models.catalog import CATALOG
 from storymem.settings import SamplingConfig
 from storymem.story.notes import notes_on
@@ -32,7 +32,7 @@ def remarks(story: Story, settings: FilmSettings, resolved: ResolvedModel) -> li
         said.append(resolved.note)
     entry = CATALOG.get(resolved.request.model)
     of_storyland = entry is not None and "storyland" in (entry.name, entry.base)
-    shots = (*portraits_of(story, settings), *story.shots)
+    shots = shots_until(story, settings, None)
     if of_storyland and (strange := strange_words(shot.prompt for shot in shots)):
         said.append(f"storyland has never seen these words and guesses: {', '.join(strange)}")
     said += notes_on(story)

@@ -131,7 +131,7 @@ class Manifest:
     @property
     def all_shots(self) -> tuple[Shot, ...]:
         """All that takes are made of, in the order of making: the portraits, then the shots of the film."""
-        return (*self.portraits, *self.story.shots)
+        return self.shots_until(None)
 
     def shots_until(self, last: str | None) -> tuple[Shot, ...]:
         """`all_shots` up to one; see `storymem.film.portraits.shots_until`."""
@@ -278,7 +278,7 @@ class Manifest:
         not in the script any more only the takes are kept, for its id may come back as another shot.
         """
         before = {shot.id: shot for shot in self.all_shots}
-        new_shots = (*portraits_of(story, settings), *story.shots)
+        new_shots = shots_until(story, settings, None)
         ids = {shot.id for shot in new_shots}
         overrides = {shot_id: override for shot_id, override in self.overrides.items() if shot_id in ids}
         chosen = {shot_id: key for shot_id, key in self.chosen.items() if shot_id in ids}

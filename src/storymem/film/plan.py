@@ -101,19 +101,21 @@ def recipe_of(film: Film, shot: Shot, sight: Sight) -> Recipe:
     manifest = film.manifest
     settings, tools = manifest.settings, manifest.tools
     sampling = replace(settings.sampling, num_frames=shot.frames(settings.sampling))
+    if shot.portrait_of is not None:
+        choosing = portraits.choosing(tools.encoder)
+    else:
+        choosing = Recipe.choosing_of(
+            settings.memory, encoder=tools.encoder, scorer=tools.scorer, quality_threshold=tools.quality_threshold
+        )
     return Recipe(
-        prompt=film.manifest.prompt_of(shot.id)[1],
+        prompt=manifest.prompt_of(shot.id)[1],
         negative_prompt=_negative_prompt(film, shot),
-        seed=film.manifest.seed_of(shot.id),
+        seed=manifest.seed_of(shot.id),
         sampling=Recipe.sampling_of(sampling),
         model=tools.model,
         memory=sight.bank.ids,
         known_frames=frame_id(sight.known_frames) if len(sight.known_frames) else None,
-        choosing=portraits.choosing(tools.encoder)
-        if shot.portrait_of is not None
-        else Recipe.choosing_of(
-            settings.memory, encoder=tools.encoder, scorer=tools.scorer, quality_threshold=tools.quality_threshold
-        ),
+        choosing=choosing,
     )
 
 

@@ -141,7 +141,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         note=" ".join(f"{entry.name}: {entry.note}" for entry in spoken if entry.note),
         memory={} if base is None else base.memory,
         portraits=base is not None and base.portraits,
-        portrait_prompt=(base.portrait_prompt or None) if base is not None else None,
+        portrait_prompt=None if base is None else base.portrait_prompt,
         request=request,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from storymem.film import portraits
@@ -76,7 +77,7 @@ class Walk:
         """What this shot sees; None while a shot that it depends on has no take, or one of another size."""
         self.unfit = None
         if shot.portrait_of is not None:
-            return self._sight(self._policy.start(self._of_cast[shot.portrait_of]), shot)
+            return self._sight(self._policy.start(self._of_cast[shot.portrait_of]).keyframes)
         if shot.forget:
             self._forget()
         if self._bank is None:
@@ -91,28 +92,32 @@ class Walk:
                 self.unfit = self.decided_after = self._last_shot.id
                 return None
             known, continues = fitting, self._last_shot.id
-        return self._sight(self._bank, shot, known, continues)
+        keyframes = self._policy.view(self._bank, shot.index)
+        if self._recall != "all":
+            keyframes = self._recalled(keyframes, shot)
+        return self._sight(keyframes, known, continues)
 
     def _sight(
-        self, bank: MemoryBank, shot: Shot, known: FloatArray | None = None, continues: str | None = None
+        self, keyframes: tuple[Keyframe, ...], known: FloatArray | None = None, continues: str | None = None
     ) -> Sight:
-        manifest = self._film.manifest
-        keyframes = self._policy.view(bank, shot.index)
-        if self._recall != "all" and shot.portrait_of is None:
-            shows: dict[str, list[str]] = {}
-            for name, pictures in self._of_cast.items():
-                for picture in pictures:
-                    shows.setdefault(picture.id, []).append(name)
-            named = shot.shows
-            if named is None and any(self._of_cast[name] for name in manifest.characters_of(shot.id)):
-                named = manifest.characters_of(shot.id)  # if nobody, "she" may be anybody
-            beside = self._recall == "cast+scene"
-            scene = {other.id for other in manifest.story.shots if beside and other.scene == shot.scene}
-            keyframes = recalled(
-                keyframes, shows=shows, named=named, pinned=self._policy.pinned, scene=frozenset(scene)
-            )
         seen = tuple(SeenKeyframe(k.id, _label(k), self._pictures[k.id]) for k in keyframes)
         return Sight(MemoryBank(keyframes), seen, no_known_frames() if known is None else known, continues)
+
+    def _recalled(self, keyframes: tuple[Keyframe, ...], shot: Shot) -> tuple[Keyframe, ...]:
+        """What of the bank a shot sees that does not see all of it."""
+        manifest = self._film.manifest
+        shows: dict[str, list[str]] = {}
+        for name, pictures in self._of_cast.items():
+            for picture in pictures:
+                shows.setdefault(picture.id, []).append(name)
+        named = shot.shows
+        if named is None:
+            told = manifest.characters_of(shot.id)
+            named = told if any(self._of_cast[name] for name in told) else None  # if nobody, "she" may be anybody
+        scene: frozenset[str] = frozenset()
+        if self._recall == "cast+scene":
+            scene = frozenset(other.id for other in manifest.story.shots if other.scene == shot.scene)
+        return recalled(keyframes, shows=shows, named=named, pinned=self._policy.pinned, scene=scene)
 
     def _begin_if_complete(self) -> None:
         """The memory that the film begins with, once every portrait is made."""
@@ -138,9 +143,7 @@ class Walk:
             count = MOTION_FRAMES if self._film.manifest.settings.continue_with == "mm2v" else 1
             last_frames = take.last_frames(count) if self._is_continued(shot) else None
             self._last_shot, self._last_frames = shot, last_frames
-            for number, keyframe in enumerate(keyframes):
-                path = take.folder / preview_name(number)
-                self._pictures.setdefault(keyframe.id, path.relative_to(self._film.folder).as_posix())
+            self._note_pictures(take, keyframes)
             if self._bank is not None:
                 self._bank = self._policy.update(self._bank, keyframes)
             return
@@ -153,12 +156,17 @@ class Walk:
         if take is None:
             self.decided_after = shot.id
             return
-        for number, keyframe in enumerate(take.keyframes(shot.index)):
-            path = take.folder / preview_name(number)
-            self._pictures.setdefault(keyframe.id, path.relative_to(self._film.folder).as_posix())
-            self._of_cast[name].append(portraits.as_reference(keyframe, name))
+        keyframes = take.keyframes(shot.index)
+        self._note_pictures(take, keyframes)
+        self._of_cast[name] += [portraits.as_reference(keyframe, name) for keyframe in keyframes]
         self._awaited.discard(shot.id)
         self._begin_if_complete()
+
+    def _note_pictures(self, take: Take, keyframes: Sequence[Keyframe]) -> None:
+        """Where the pictures of a take's keyframes are."""
+        for number, keyframe in enumerate(keyframes):
+            path = take.folder / preview_name(number)
+            self._pictures.setdefault(keyframe.id, path.relative_to(self._film.folder).as_posix())
 
     def _is_continued(self, shot: Shot) -> bool:
         shots = self._film.manifest.story.shots

@@ -40,7 +40,7 @@ class ModelEntry:
         negative_prompt: what the model's makers steer away from; may be empty.
         memory: fields of `MemoryConfig` that suit the model better than the method's.
         portraits: its films are better with portraits of their cast; see `storymem.film.portraits`.
-        portrait_prompt: a portrait's, of words that the model knows, with ``{name}`` in it; empty: none of its own.
+        portrait_prompt: a portrait's, of words that the model knows, with ``{name}`` in it; None: none of its own.
         base: name of the model that a LoRA goes on.
         note: one sentence a user should know.
     """
@@ -59,7 +59,7 @@ class ModelEntry:
     negative_prompt: str = ""
     memory: Mapping[str, Any] = field(default_factory=dict)
     portraits: bool = False
-    portrait_prompt: str = ""
+    portrait_prompt: str | None = None
     base: str | None = None
     note: str = ""
 

@@ -13,7 +13,7 @@ from typing import Any
 from storymem.errors import SettingsError
 from storymem.settings import MemoryConfig, SamplingConfig
 from storymem.story.cast import normalise
-from storymem.story.check import Mistakes
+from storymem.story.check import SWITCHES, Mistakes
 from storymem.story.entries import NAME, DefaultsEntry, MemoryEntry, seconds_of
 from storymem.story.model import DEFAULT_FPS, MAX_NUM_FRAMES, frames_for
 from storymem.story.nodes import Key
@@ -74,7 +74,8 @@ def check_across(
         if seen.setdefault(normalise(name), name) != name:
             mistakes.add(("cast", name), "stands twice, typed in two ways that look alike; keep one")
         fields = _mapping(entry)
-        if fields.get("portrait") is True and not (fields.get("description") or fields.get("references")):
+        wanted = SWITCHES.get(str(fields.get("portrait")).strip().lower(), False)
+        if wanted and not (fields.get("description") or fields.get("references")):
             message = "found true; nothing says what to show: add a description, or give the prompt of the portrait"
             mistakes.add(("cast", name, "portrait"), message)
         others = fields.get("called")
@@ -114,12 +115,12 @@ def _check_shots(data: object, mistakes: Mistakes) -> None:
                 among = f"the cast is {', '.join(cast.values())}" if cast else "the script has no cast"
                 mistakes.add((*path, "shows", index), f'found "{name}"; {among}')
         own = fields.get("id")
-        called = own if isinstance(own, str) else f"{scene:02d}-{number:02d}"
+        shot_id = own if isinstance(own, str) else f"{scene:02d}-{number:02d}"
         where = f"shot {number} of scene {scene}"
-        if called in ids:
-            message = f'the id "{called}" is also that of {ids[called]}; choose another'
-            mistakes.add((*path, "id") if own == called else path, message)
-        ids.setdefault(called, where)
+        if shot_id in ids:
+            message = f'the id "{shot_id}" is also that of {ids[shot_id]}; choose another'
+            mistakes.add((*path, "id") if own == shot_id else path, message)
+        ids.setdefault(shot_id, where)
     _check_length(("defaults",), _mapping(_mapping(data).get("defaults")), fps, mistakes)
 
 
