@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from storymem.errors import ScriptError
 from storymem.story import Character, FilmDefaults, Scene, Shot, Story, load_story, parse_story
 from storymem.story.cast import normalise, weave
+from storymem.story.check import SWITCHES
 from storymem.story.write import dump_story
 
 FILMS = [path.read_bytes() for path in (Path(__file__).parents[2] / "examples").glob("*.yaml")]
@@ -78,6 +79,8 @@ def test_any_text_is_a_story_or_a_script_error(text: str, source: str) -> None:
 
 
 words = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30).map(str.strip).filter(bool)
+# What a script takes for a prompt there: it says something, and no word that means true or false.
+portrait_prompts = words.filter(lambda text: any(map(str.isalnum, text)) and text.lower() not in SWITCHES)
 seeds = st.integers(0, 2**63 - 1)
 frames = st.integers(0, 60).map(lambda k: 4 * k + 1)
 maybe = st.none
@@ -88,7 +91,7 @@ def stories(draw: st.DrawFn) -> Story:
     """A story as only a script could give it."""
     names = draw(st.lists(words.map(normalise).filter(lambda n: n == n.strip()), max_size=3, unique=True))
     looks = [" ".join(draw(words | st.just("")).split()) for _ in names]
-    portraits = [draw(maybe() | st.just(False) | words | st.just(True if text else None)) for text in looks]
+    portraits = [draw(maybe() | st.just(False) | portrait_prompts | st.just(True if text else None)) for text in looks]
     called = [tuple(draw(st.lists(st.from_regex(r"the [a-z]{3,9}", fullmatch=True), max_size=2))) for _ in names]
     taken = [set(called[number]) & {*names, *(n for c in called[:number] for n in c)} for number in range(len(names))]
     cast = tuple(
