@@ -15,12 +15,12 @@ from storymem.training.subjects import LatentSubjects
 def _clip(number: float, subjects: int | None = 1) -> ResidentClip:
     latents = torch.full((4, 3, 2, 2), number)
     keyframes = torch.arange(2.0 * 2 * 4 * 2 * 2).view(2, 2, 4, 2, 2) + 100 * number
-    shown = None
+    known = None
     if subjects is not None:
         labels = torch.arange(3 * subjects).view(subjects, 3) + int(number)
         covered = torch.rand(2, subjects, 2, 2, generator=torch.Generator().manual_seed(int(number)))
-        shown = LatentSubjects(torch.ones(subjects, 3, 2, 2) * number / 10, covered, labels)
-    return ResidentClip(latents, {1: latents + 0.5}, keyframes, (f"clip {number:g}",), shown)
+        known = LatentSubjects(torch.ones(subjects, 3, 2, 2) * number / 10, covered, labels, labels % 2 == 0)
+    return ResidentClip(latents, {1: latents + 0.5}, keyframes, (f"clip {number:g}",), known)
 
 
 def _same(one: ResidentClip, other: ResidentClip) -> bool:
@@ -34,6 +34,7 @@ def _same(one: ResidentClip, other: ResidentClip) -> bool:
         and torch.equal(one.subjects.masks, other.subjects.masks)
         and torch.equal(one.subjects.keyframes, other.subjects.keyframes)
         and torch.equal(one.subjects.labels, other.subjects.labels)
+        and torch.equal(one.subjects.shown, other.subjects.shown)
     )
 
 
@@ -101,6 +102,8 @@ def test_subjects_of_frames_with_fewer_are_padded() -> None:
     assert batch.masks[0, :, 1].eq(0).all()
     assert torch.equal(batch.masks[1].transpose(0, 1), two.subjects.masks)
     assert batch.labels[0].tolist() == [[[1, 2, 3], [-1, -1, -1]]] * 3
+    assert batch.shown[0].tolist() == [[[False, True, False], [False] * 3]] * 3
+    assert batch.shown_labels()[0].tolist() == [[-1, 2, -1], [-1, -1, -1]]
     remembered = pool.subjects([rows[1], rows[0], rows[0], rows[1]], [1, 0, 1, 0])
     assert remembered is not None
     remembered = remembered.regrouped(2)

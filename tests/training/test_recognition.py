@@ -32,7 +32,7 @@ def test_the_loss_is_cross_entropy_weighed_by_what_a_subject_has_of_a_token() ->
     masks[0, 0, 0, :, :2] = 1  # the first subject has the first token,
     masks[0, 0, 1, 0, 2:] = 1  # the second half of the second one;
     labels = torch.tensor([[[[2, 0], [1, -1]]], [[[0, 0], [0, 0]]]])  # of the second nothing is known in one respect
-    loss = recognition_loss(logits, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    loss = recognition_loss(logits, SubjectBatch(masks, labels, labels >= 0), (3, 2), (2, 2))
     first, second = logits[0]
     expected = (
         cross_entropy(first[:3], torch.tensor(2))
@@ -43,7 +43,7 @@ def test_the_loss_is_cross_entropy_weighed_by_what_a_subject_has_of_a_token() ->
     assert loss[1] == 0  # nobody is there
     certain = torch.full_like(logits, -50.0)
     certain[0, 0, 2] = certain[0, 0, 3] = certain[0, 1, 0] = 50.0
-    right, another = recognition_shares(certain, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    right, another = recognition_shares(certain, SubjectBatch(masks, labels, labels >= 0), (3, 2), (2, 2))
     torch.testing.assert_close(right, torch.tensor([2 / 2.5, 0.0]))
     assert not another.any()  # there is no other subject
 
@@ -57,7 +57,7 @@ def test_what_is_said_of_another_subject_is_told_from_what_is_wrong() -> None:
     logits = torch.zeros(1, 4, 5)
     for token, (first, second) in enumerate(said):
         logits[0, token, first] = logits[0, token, 3 + second] = 1.0
-    right, another = recognition_shares(logits, SubjectBatch(masks, labels), (3, 2), (2, 2))
+    right, another = recognition_shares(logits, SubjectBatch(masks, labels, labels >= 0), (3, 2), (2, 2))
     torch.testing.assert_close(right, torch.tensor([4 / 8]))
     torch.testing.assert_close(another, torch.tensor([1 / 8]))
 
@@ -71,7 +71,7 @@ def test_the_mean_over_all_choices_of_tokens_is_the_loss_of_all() -> None:
     logits = torch.randn(2, 18, 5, generator=generator)
     masks = torch.rand(2, 3, 2, 4, 6, generator=generator)
     labels = torch.stack([torch.randint(-1, some, (2, 3, 2), generator=generator) for some in (3, 2)], dim=-1)
-    subjects = SubjectBatch(masks, labels)
+    subjects = SubjectBatch(masks, labels, labels >= 0)
     shown = torch.rand(2, 18, generator=generator) < 0.3
     measures = (recognition_loss, *(partial(_share, number=number) for number in (0, 1)))
     for measure in measures:

@@ -9,7 +9,7 @@ import torch
 
 from storymem.errors import MediaError, ModelError
 from storymem.worlds.storyland import ATTRIBUTES, ground_truth, reader_drawings, render, sample_shot
-from storymem.worlds.storyland.reader import Reader, ShotReading, _tracks, load_reader
+from storymem.worlds.storyland.reader import Reader, ShotReading, follow_heads, load_reader
 from storymem.worlds.storyland.reader_drawings import Pool
 from storymem.worlds.storyland.reader_network import (
     CLASSES,
@@ -184,12 +184,12 @@ def test_the_frames_looked_at_are_spread_over_the_shot() -> None:
 
 def test_as_many_heroes_as_most_frames_show() -> None:
     left, right = (np.array([x, 30, 20, 20], np.float32) for x in (30, 80))
-    one = _tracks([[right], [right], [], [left, right], [right]])
+    one = follow_heads([[right], [right], [], [left, right], [right]])
     assert len(one) == 1
     assert [None if box is None else box[0] for box in one[0]] == [80, 80, None, 80, 80]
-    two = _tracks([[left, right], [left], [left, right], [left, right], []])
+    two = follow_heads([[left, right], [left], [left, right], [left, right], []])
     assert [[None if box is None else box[0] for box in track] for track in two] == [
         [30, None, 30, 30, None],
         [80, None, 80, 80, None],
     ]
-    assert _tracks([[], [], [left], [], []]) == []
+    assert follow_heads([[], [], [left], [], []]) == []

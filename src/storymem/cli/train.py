@@ -21,14 +21,22 @@ def register(app: typer.Typer) -> None:
 def register_worlds() -> None:
     """Make the procedural worlds known to training, which itself knows none."""
     from storymem.training.clips import register_source
+    from storymem.training.judging import register_judge
 
     register_source("storyland", _storyland)
+    register_judge("storyland", _storyland_judge)
 
 
 def _storyland(width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> Any:
     from storymem.worlds.storyland.source import StorylandSource
 
     return StorylandSource(width, height, num_frames, options)
+
+
+def _storyland_judge(options: Mapping[str, Any]) -> Any:
+    from storymem.worlds.storyland.judge import StorylandJudge
+
+    return StorylandJudge(options)
 
 
 def train(

@@ -108,6 +108,10 @@ class LatentCodec:
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
         """Decode normalised latents ``[B, z, F_lat, h, w]`` to pixels ``[B, 3, F, H, W]``, float32 in [-1, 1]."""
+        return self.decode_with_gradients(latents, device)
+
+    def decode_with_gradients(self, latents: torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
+        """`decode`, for what is learned from pixels."""
         device = device if device is not None else self.vae.device
         latents = latents.to(device=device, dtype=torch.float32)
         mean, std = self._statistics(latents)

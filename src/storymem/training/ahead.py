@@ -106,7 +106,8 @@ class DrawnAhead:
         conditions = {count: tensors[f"known_{count}"] for count in self.loader.known}
         subjects = None
         if "labels" in tensors:
-            subjects = LatentSubjects(tensors["masks"], tensors["covered_keyframes"], tensors["labels"])
+            named = (tensors[name] for name in ("masks", "covered_keyframes", "labels", "shown"))
+            subjects = LatentSubjects(*named)
         return ResidentClip(tensors["latents"], conditions, tensors["keyframes"], captions, subjects)
 
 
@@ -132,6 +133,7 @@ def _packed(clip: ResidentClip) -> bytes:
             "masks": clip.subjects.masks,
             "covered_keyframes": clip.subjects.keyframes,
             "labels": clip.subjects.labels,
+            "shown": clip.subjects.shown,
         }
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 

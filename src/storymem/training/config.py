@@ -21,6 +21,7 @@ from storymem.training.sections import (
     NotNegative,
     OptimizerSection,
     Positive,
+    RewardSection,
     RuntimeSection,
     SampleSection,
     Section,
@@ -210,6 +211,13 @@ class MemoryStage(_DenoisingStage):
     conditioning: ConditioningSection = ConditioningSection()
     distil: DistilSection | None = None
     """Learn from the model itself under guidance, instead of from the clips; left out, from the clips."""
+    reward: RewardSection | None = None
+    """Learn from a judge of what the model makes, instead of from the clips; left out, from the clips."""
+
+    @property
+    def is_one_call(self) -> bool:
+        """What is trained is to be sampled without guidance."""
+        return self.distil is not None or self.reward is not None
 
     @model_validator(mode="after")
     def _guided(self) -> MemoryStage:
@@ -222,6 +230,21 @@ class MemoryStage(_DenoisingStage):
         if self.distil.guidance_scale == 1:
             _refuse_idle(self, "with distil.guidance_scale 1", ("distil.negative_prompt",))
         _refuse_idle(self, "with distil, after which one pass is enough", ("sample.guidance_scale",))
+        return self
+
+    @model_validator(mode="after")
+    def _judged(self) -> MemoryStage:
+        if self.reward is None:
+            return self
+        if self.distil is not None:
+            raise ValueError("distil and reward say different things of what is learned: leave one of them out")
+        if self.data.folder is not None:
+            raise ValueError("reward needs a world: nobody judges whether footage shows what it should")
+        if self.conditioning.drop_prompt:
+            raise ValueError("reward makes shots without guidance by the prompt: set conditioning.drop_prompt to 0")
+        idle = ("tokens.clip", "tokens.memory", "loss.recognition", "noise.distribution", "noise.mean", "noise.std")
+        _refuse_idle(self, "with reward, where whole shots are made", (*idle, "noise.stratified"))
+        _refuse_idle(self, "with reward, where one pass is enough", ("sample.guidance_scale",))
         return self
 
     @model_validator(mode="after")

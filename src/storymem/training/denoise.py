@@ -189,9 +189,7 @@ class DenoisingTask:
 
     def loss(self, module: torch.nn.Module, step: int, part: int) -> torch.Tensor:
         """See `Task.loss`."""
-        last = part + 1 == self.stage.accumulate
-        following = (step + 1, 0) if last else (step, part + 1)
-        batch, text = self._batches.take(step, part, following if following[0] < self.stage.steps else None)
+        batch, text = self._taken(step, part)
         t = noise_levels(batch.u, self.stage.noise, *self.span)
         errors = self.errors(module, batch, t, tokens=self.stage.tokens, text=text)
         loss = errors.flow.mean()
@@ -201,6 +199,12 @@ class DenoisingTask:
             assert isinstance(self.stage.loss, BaseLossSection)
             loss = loss + self.stage.loss.clauses * errors.clauses.mean()
         return loss
+
+    def _taken(self, step: int, part: int) -> tuple[TrainingBatch, Text]:
+        """The batch of a step and part; that of the next is begun."""
+        last = part + 1 == self.stage.accumulate
+        following = (step + 1, 0) if last else (step, part + 1)
+        return self._batches.take(step, part, following if following[0] < self.stage.steps else None)
 
     def _made(self, step: int, part: int) -> tuple[TrainingBatch, Text]:
         batch = self.batch(step, part)
@@ -241,11 +245,7 @@ class DenoisingTask:
         """
         device = self.accelerator.device
         clean = sequence_of(batch.memory, batch.latents)
-        # The clip's noise does not depend on the number of keyframes: errors with and without memory can be compared.
-        noise = draw_noise(batch.noise_seeds, batch.latents.shape[1:], device)
-        if batch.memory is not None:
-            own = [seed ^ 1 for seed in batch.noise_seeds]
-            noise = sequence_of(draw_noise(own, batch.memory.shape[1:], device), noise)
+        noise = self._noise(batch)
         t = t.to(device)
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
@@ -268,6 +268,16 @@ class DenoisingTask:
             flow = token_loss(velocity[:, choice.memory_tokens :], wanted, choice.clip, patch, self._weight(batch))
         errors = Errors(flow) if said is None else self._recognition(flow, said, batch, choice)
         return replace(errors, clauses=misplaced)
+
+    def _noise(self, batch: TrainingBatch) -> torch.Tensor:
+        """Of the whole sequence, ``[B, z, M + F_lat, h, w]``."""
+        device = self.accelerator.device
+        # The clip's noise does not depend on the number of keyframes: errors with and without memory can be compared.
+        noise = draw_noise(batch.noise_seeds, batch.latents.shape[1:], device)
+        if batch.memory is None:
+            return noise
+        own = [seed ^ 1 for seed in batch.noise_seeds]
+        return sequence_of(draw_noise(own, batch.memory.shape[1:], device), noise)
 
     def _choose(self, batch: TrainingBatch, tokens: TokensSection, patch: Sequence[int]) -> _Choice:
         clip = _tokens_of(batch.latents, batch.subjects, tokens.clip, [s ^ 2 for s in batch.noise_seeds], patch)

@@ -210,7 +210,10 @@ class SourceLoader:
         covered = latent_coverage(masks, self.codec.temporal_factor, spatial)
         keyframes = torch.stack([latent_coverage(masks[:, [i]], 1, spatial)[:, 0] for i in positions])
         place: tuple[Any, ...] = (self.device, self.dtype)
-        return LatentSubjects(covered.to(*place), keyframes.to(*place), clip.subjects.labels.to(self.device))
+        labels, shown = clip.subjects.labels, clip.subjects.shown
+        if shown is None:
+            shown = torch.ones_like(labels, dtype=torch.bool)
+        return LatentSubjects(covered.to(*place), keyframes.to(*place), labels.to(self.device), shown.to(self.device))
 
     def _keyframes(self, clip: Clip, index: int, number: int) -> tuple[list[int], list[torch.Tensor]]:
         """Positions of K frames of a clip in order, and each of them clean and in V versions."""

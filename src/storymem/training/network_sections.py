@@ -23,6 +23,8 @@ class LoraSection(Section):
     """Scale alpha / sqrt(rank) (rank-stabilised) instead of alpha / rank."""
     dropout: Share = 0.05
     """Dropout on its input."""
+    start: Path | None = None
+    """A LoRA to begin with, as of another run: of the same rank, or with `train: full` merged into the weights."""
 
 
 class TransformerSection(Section):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
     from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
+    from storymem.models.lora_files import Lora
     from storymem.training.clauses import ClauseMarks
     from storymem.training.network_sections import LoraSection, TextEncoderSection, TransformerSection, VaeSection
     from storymem.training.recognition import Recogniser
@@ -37,6 +38,7 @@ __all__ = [
     "decay_groups",
     "dtype_of",
     "load_weights",
+    "start_lora",
     "trainable_parameters",
 ]
 
@@ -175,6 +177,29 @@ def add_lora(transformer: WanTransformer3DModel, config: LoraSection) -> None:
     transformer.add_adapter(lora, adapter_name=ADAPTER)
     for parameter in trainable_parameters(transformer).values():
         parameter.data = parameter.data.float()
+
+
+def start_lora(transformer: WanTransformer3DModel, lora: Lora) -> None:
+    """Let the LoRA that `add_lora` put on a transformer begin as another one.
+
+    Raises:
+        SettingsError: that one has another rank, other targets, or changes more than low ranks do.
+    """
+    own = {name: module for name, module in transformer.named_modules() if ADAPTER in getattr(module, "lora_A", {})}
+    if lora.deltas or set(lora.layers) != set(own):
+        raise SettingsError(f"lora.start: {lora.path} does not change the very layers that are trained here.")
+    for name, layer in lora.layers.items():
+        module = cast(Any, own[name])
+        down, up = module.lora_A[ADAPTER].weight, module.lora_B[ADAPTER].weight
+        if (down.shape, up.shape) != (layer.down.shape, layer.up.shape):
+            raise SettingsError(
+                f"lora.start: {lora.path} has rank {layer.rank} at {name}, of {layer.down.shape[1]} to "
+                f"{layer.up.shape[0]} channels; here it is {down.shape[0]}, of {down.shape[1]} to {up.shape[0]}: set "
+                "lora.rank to its rank, and model to what it was made for."
+            )
+        with torch.no_grad():  # the scales may differ
+            down.copy_(layer.down)
+            up.copy_(layer.up * (lora.scale(name) / module.scaling[ADAPTER]))
 
 
 class Denoiser(nn.Module):

@@ -15,7 +15,7 @@ from storymem.training.subjects import LatentSubjects, SubjectBatch
 
 __all__ = ["ClipPool"]
 
-_LABELS = "labels"
+_LABELS, _SHOWN = "labels", "shown"
 
 
 class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
@@ -92,19 +92,19 @@ class ClipPool(MutableMapping[int, tuple[EncodedClip, ...]]):
         if _LABELS not in self._parts:
             return None
         most = max(self._numbers[row] for row in rows)
-        labels = self.take(_LABELS, rows)[:, None, :most]
+        labels, shown = (self.take(name, rows)[:, None, :most] for name in (_LABELS, _SHOWN))
         if keyframes is not None:
-            return SubjectBatch(self.take("covered", rows, keyframes)[:, None, :most].float(), labels)
+            return SubjectBatch(self.take("covered", rows, keyframes)[:, None, :most].float(), labels, shown)
         masks = self.take("masks", rows)[:, :most].transpose(1, 2).float()
-        return SubjectBatch(masks, labels.expand(-1, masks.shape[1], -1, -1))
+        return SubjectBatch(masks, *(part.expand(-1, masks.shape[1], -1, -1) for part in (labels, shown)))
 
     def _clip(self, row: int) -> ResidentClip:
         parts = {name: whole[row] for name, whole in self._parts.items()}
         number = self._numbers[row]
         subjects = None
         if _LABELS in parts:
-            covered = parts["covered"][:, :number]
-            subjects = LatentSubjects(parts["masks"][:number], covered, parts[_LABELS][:number])
+            covered, named = parts["covered"][:, :number], (parts[name][:number] for name in (_LABELS, _SHOWN))
+            subjects = LatentSubjects(parts["masks"][:number], covered, *named)
         known = {int(name.removeprefix("known_")): part for name, part in parts.items() if name.startswith("known_")}
         return ResidentClip(parts["latents"], known, parts["keyframes"], self._captions[row], subjects)
 
@@ -130,11 +130,13 @@ def _parts_of(clip: EncodedClip) -> dict[str, torch.Tensor]:
     parts = {"latents": clip.latents, "keyframes": clip.keyframes}
     parts |= {f"known_{count}": part for count, part in clip.conditions.items()}
     if clip.subjects is not None:
-        parts |= {"masks": clip.subjects.masks, "covered": clip.subjects.keyframes, _LABELS: clip.subjects.labels}
+        subjects = clip.subjects
+        parts |= {"masks": subjects.masks, "covered": subjects.keyframes, _LABELS: subjects.labels}
+        parts[_SHOWN] = subjects.shown
     return parts
 
 
-_SUBJECT_DIMENSION = {"masks": 0, "covered": 1, _LABELS: 0}
+_SUBJECT_DIMENSION = {"masks": 0, "covered": 1, _LABELS: 0, _SHOWN: 0}
 
 
 def _shape_with(name: str, shape: Sequence[int], subjects: int) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str,
 
 def _guided(stage: BaseStage | MemoryStage) -> bool:
     """Whether the model needs guidance: not if it has it in its weights."""
-    return getattr(stage, "distil", None) is None
+    return not getattr(stage, "is_one_call", False)
 
 
 def draw_sheet(

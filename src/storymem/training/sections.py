@@ -22,6 +22,7 @@ __all__ = [
     "NotNegative",
     "OptimizerSection",
     "Positive",
+    "RewardSection",
     "RuntimeSection",
     "SampleSection",
     "Section",
@@ -257,6 +258,15 @@ class DistilSection(Section):
         if self.guidance_scale == self.memory_guidance_scale == 1:
             raise ValueError("guidance_scale or memory_guidance_scale must be above 1: there is no guidance to learn")
         return self
+
+
+class RewardSection(Section):
+    """Learning from what a world's judge says of shots that are made from noise, instead of from clips."""
+
+    steps: Annotated[int, Field(ge=2)] = 6
+    """Denoising steps of such a shot, with noise.shift and without guidance; one of this expert's is learned from."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What the world's judge takes."""
 
 
 class FlowLossSection(Section):

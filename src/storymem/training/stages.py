@@ -10,12 +10,14 @@ import torch
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.models.layouts import find_model
+from storymem.models.lora import Lora, load_lora, merge_lora
 from storymem.pipeline import DEFAULT_BOUNDARY_RATIO
 from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.denoise import DenoisingTask
 from storymem.training.encode import weights_digest
 from storymem.training.guidance import GuidedTeacher
+from storymem.training.judging import open_judge
 from storymem.training.linear_start import start_linear
 from storymem.training.loop import TrainedTask, train_task
 from storymem.training.networks import (
@@ -26,8 +28,10 @@ from storymem.training.networks import (
     build_vae,
     dtype_of,
     load_weights,
+    start_lora,
 )
 from storymem.training.output import lora_tensors, replacing_folder, save_lora, save_model, save_vae
+from storymem.training.reward import RewardTask
 from storymem.training.run import TrainResult, settings_of
 from storymem.training.samples import draw_sheet, sampling_of
 from storymem.training.shared import (
@@ -332,25 +336,52 @@ class _MemoryRun(DenoisingRun):
         seed_network(stage, name)
         if stage.train == "lora" or stage.distil is not None:
             self.notes["model"] = weights_digest(transformer)  # no checkpoint holds it, nor a teacher
+        begun = self._lora_at_start(name)
         if stage.train == "lora":
             add_lora(transformer, stage.lora)
+            if begun is not None:
+                start_lora(transformer, begun)
         else:
+            if begun is not None:
+                merge_lora(transformer, begun)
             transformer.requires_grad_(True)
         fit_to_runtime(transformer, stage, self.accelerator.device)
         recogniser = make_recogniser(stage, self.source, transformer)
         denoiser = Denoiser(transformer, None, autocast_of(stage), recogniser)
-        return DenoisingTask(
-            stage,
-            name,
-            denoiser,
-            self.store,
-            self.geometry,
-            self.spans[name],
-            self.accelerator,
-            prompts=self.prompts,
-            teacher=self._teacher(denoiser),
-            draw_sheet=lambda: self._sheet(denoiser),
-        )
+        parts = (stage, name, denoiser, self.store, self.geometry, self.spans[name], self.accelerator)
+        options: dict[str, Any] = {"prompts": self.prompts, "draw_sheet": lambda: self._sheet(denoiser)}
+        if stage.reward is None:
+            return DenoisingTask(*parts, teacher=self._teacher(denoiser), **options)
+        judge = open_judge(cast(str, stage.data.world), stage.reward.options)
+        self.notes["judge"] = judge.identity
+        other = self._other(name)
+        return RewardTask(*parts, reward=stage.reward, judge=judge, codec=self.codec, other=other, **options)
+
+    def _other(self, name: str) -> Denoiser | None:
+        """The expert beside the one of that name, as the model has it, under the LoRA that training begins with."""
+        if self.boundary_ratio is None:
+            return None
+        transformer = self._untrained("low" if name == "high" else "high")
+        self.notes["other expert"] = weights_digest(transformer)  # no checkpoint of this one holds it
+        fit_to_runtime(transformer, self.stage, self.accelerator.device)
+        return Denoiser(transformer, None, autocast_of(self.stage))
+
+    def _untrained(self, name: str) -> Any:
+        transformer = _load_expert(self.stage.model, name, torch.float32)
+        begun = self._lora_at_start(name)
+        if begun is not None:
+            merge_lora(transformer, begun)
+        return transformer
+
+    def _lora_at_start(self, name: str) -> Lora | None:
+        start = self.stage.lora.start
+        if start is None:
+            return None
+        pair = load_lora(start)
+        begun = pair.low if name == "low" else pair.high
+        if begun is None:
+            raise SettingsError(f"lora.start: {start} has nothing for the {name} expert: give a LoRA that has.")
+        return begun
 
     def _teacher(self, denoiser: Denoiser) -> GuidedTeacher | None:
         if self.stage.distil is None:
@@ -376,7 +407,7 @@ class _MemoryRun(DenoisingRun):
         stage = self.stage
         if stage.train == "lora":
             sampling: dict[str, Any] = {}
-            if stage.distil is not None:
+            if stage.is_one_call:
                 sampling |= {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
             if stage.conditioning.blank != "zeros":  # a model that says nothing of it is sampled with zeros
                 sampling["blank"] = stage.conditioning.blank
@@ -385,7 +416,7 @@ class _MemoryRun(DenoisingRun):
         experts = dict(self.trained)
         missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()
         for name in missing:
-            experts[name] = _load_expert(stage.model, name, torch.float32)
+            experts[name] = self._untrained(name)
         save_model(
             stage.output / "model",
             transformer=experts.get("high", experts.get("model")),

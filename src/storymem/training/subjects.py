@@ -17,10 +17,12 @@ class Subjects:
         masks: ``[N, F, H, W]`` in [0, 1], 1 where the picture shows the subject.
         labels: ``[N, L]`` int64, what it is in each of the source's L respects, by class; -1 where that is not known.
             L may be 0.
+        shown: ``[N, L]`` bool, whether this clip shows it, as a picture of a face shows no shoes; None: all of it.
     """
 
     masks: torch.Tensor
     labels: torch.Tensor
+    shown: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +33,13 @@ class LatentSubjects:
         masks: ``[N, F_lat, h, w]`` in [0, 1], how much of a latent pixel the subject has.
         keyframes: ``[K, N, h, w]``, the same of the clip's keyframes.
         labels: ``[N, L]``, as in `Subjects`.
+        shown: ``[N, L]`` bool, likewise.
     """
 
     masks: torch.Tensor
     keyframes: torch.Tensor
     labels: torch.Tensor
+    shown: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,19 +49,25 @@ class SubjectBatch:
     Attributes:
         masks: ``[B, T, N, h, w]`` in [0, 1].
         labels: ``[B, T, N, L]``, as in `Subjects`.
+        shown: ``[B, T, N, L]`` bool, whether the clip that the frame is of shows it.
     """
 
     masks: torch.Tensor
     labels: torch.Tensor
+    shown: torch.Tensor
 
     def regrouped(self, batch: int) -> SubjectBatch:
         """The same frames in another number of samples."""
-        masks, labels = (part.reshape(batch, -1, *part.shape[2:]) for part in (self.masks, self.labels))
-        return SubjectBatch(masks, labels)
+        parts = (self.masks, self.labels, self.shown)
+        return SubjectBatch(*(part.reshape(batch, -1, *part.shape[2:]) for part in parts))
 
     def to(self, device: torch.device | str) -> SubjectBatch:
         """The same on that device."""
-        return SubjectBatch(self.masks.to(device), self.labels.to(device))
+        return SubjectBatch(self.masks.to(device), self.labels.to(device), self.shown.to(device))
+
+    def shown_labels(self) -> torch.Tensor:
+        """Labels ``[B, N, L]`` of clips, -1 also where a clip does not show what it is about."""
+        return self.labels[:, 0].masked_fill(~self.shown[:, 0], -1)
 
 
 def latent_coverage(masks: torch.Tensor, temporal_factor: int, spatial_factor: int) -> torch.Tensor:

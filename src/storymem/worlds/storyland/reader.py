@@ -21,7 +21,7 @@ from storymem.errors import MediaError, ModelError
 if TYPE_CHECKING:
     from storymem.worlds.storyland.reader_network import ReaderNetwork
 
-__all__ = ["HeroReading", "Reader", "ShotReading", "load_reader"]
+__all__ = ["FloatArray", "HeroReading", "Reader", "ShotReading", "find_heads", "follow_heads", "load_reader"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class Reader:
             maps, features = self.network.look(pictures)
             scene = self.network.read_scene(features[None])
             said = {name: SCENE_CLASSES[name][int(logits.argmax())] for name, logits in scene.items()}
-            tracks = _tracks([_heads(one) for one in maps.numpy()])
+            tracks = follow_heads([find_heads(one) for one in maps.numpy()])
             heroes = tuple(self._hero(pictures, track) for track in tracks)
         return ShotReading(said["place"], said["time"], said["weather"], said["shot_type"], heroes)
 
@@ -125,7 +125,7 @@ class Reader:
         return HeroReading(said, action, x, len(found) / len(track))
 
 
-def _heads(found: FloatArray) -> list[FloatArray]:
+def find_heads(found: FloatArray) -> list[FloatArray]:
     """The heads in one frame, at most two, from left to right: [middle x, middle y, width, height] in pixels."""
     from storymem.worlds.storyland.reader_network import GRID
 
@@ -143,7 +143,7 @@ def _heads(found: FloatArray) -> list[FloatArray]:
     return sorted(heads, key=lambda box: float(box[0]))
 
 
-def _tracks(frames: list[list[FloatArray]]) -> list[list[FloatArray | None]]:
+def follow_heads(frames: list[list[FloatArray]]) -> list[list[FloatArray | None]]:
     """From the heads in each frame to one list per hero: as many heroes as most frames show, from left to right."""
     counts = [len(heads) for heads in frames]
     count = max((2, 1, 0), key=lambda n: (counts.count(n), n))

@@ -13,7 +13,7 @@ from storymem.worlds.storyland.captions import caption_clauses
 from storymem.worlds.storyland.rendering import DRAWINGS, render
 from storymem.worlds.storyland.stories import Clip as DrawnClip
 from storymem.worlds.storyland.stories import Group, sample_group
-from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks
+from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks, labels_shown
 
 if TYPE_CHECKING:
     from storymem.training.clips import Caption, Clip
@@ -121,6 +121,7 @@ class StorylandSource:
                 Subjects(
                     torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
                     torch.from_numpy(hero_labels(clip.spec)),
+                    torch.from_numpy(labels_shown(clip.spec, self.num_frames, self.height, self.width)),
                 ),
             )
             for frames, clip in zip(pixels, clips, strict=True)

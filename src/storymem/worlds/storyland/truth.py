@@ -14,7 +14,7 @@ from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.scene import Scene, build_scene
 from storymem.worlds.storyland.shots import ACTIONS, ShotSpec
 
-__all__ = ["LABEL_CLASSES", "ground_truth", "hero_labels", "hero_masks"]
+__all__ = ["LABEL_CLASSES", "ground_truth", "hero_labels", "hero_masks", "labels_shown"]
 
 Array = NDArray[np.float64]
 
@@ -108,6 +108,17 @@ def hero_labels(spec: ShotSpec) -> NDArray[np.int64]:
         for actor in spec.actors
     ]
     return np.array(rows, dtype=np.int64)
+
+
+def labels_shown(spec: ShotSpec, num_frames: int, height: int, width: int, *, fps: float = FPS) -> NDArray[np.bool_]:
+    """Which of `hero_labels` a clip shows: [N, L]; what is seen of the looks in its middle frame, and what is done."""
+    scene = build_scene(spec, num_frames, height, width, fps)
+    rows = []
+    for index, actor in enumerate(spec.actors):
+        parts = _boxes(scene, index, num_frames)
+        visible = _visible(actor.hero.attributes(), parts, num_frames // 2, height, width)
+        rows.append([*(name in visible for name in HERO_CLASSES), True])
+    return np.array(rows)
 
 
 def _boxes(scene: Scene, actor: int, num_frames: int) -> dict[str, Array]:

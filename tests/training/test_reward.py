@@ -1,0 +1,197 @@
+"""Learning from a judge: shots that are made from noise are moved to where they are judged better."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toys
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from storymem.errors import SettingsError
+from storymem.models.checkpoints import load_components
+from storymem.training.denoise import conditions_of
+from storymem.training.judging import Judgement, register_judge
+from storymem.training.output import save_model
+from storymem.training.run import make_accelerator, train
+from storymem.training.stages import _MemoryRun
+
+ALONE = "conditioning={max_memory: 2, drop_prompt: 0}"
+KNOWING = "data.options={groups: 40, clips: 3, subjects: true}"
+REWARD = "reward={steps: 3}"
+
+
+class BrightJudge:
+    """Wants pictures with a square in them to be bright, which any model can learn."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        if set(options) - {"sharpness"}:
+            raise SettingsError("reward.options: squares know sharpness.")
+        self.sharpness = float(options.get("sharpness", 10.0))  # the toy VAE paints in grey
+
+    @property
+    def identity(self) -> str:
+        return f"bright-{self.sharpness}"
+
+    def to(self, device: torch.device) -> BrightJudge:
+        return self
+
+    def __call__(self, frames: torch.Tensor, labels: torch.Tensor) -> Judgement:
+        bright = self.sharpness * frames.mean(dim=(1, 2, 3, 4))
+        asked = labels[:, 0, 0] >= 0
+        loss = torch.where(asked, functional.softplus(-bright), 0 * bright)
+        return Judgement(loss, torch.where(asked, (bright > 0).float(), torch.nan).detach())
+
+
+register_judge("squares", BrightJudge)
+
+
+def louder(model: Path, folder: Path, experts: int = 1) -> Path:
+    """A toy that has learned next to nothing, but says something."""
+    parts: Any = load_components(model)
+    every = [parts.transformer, load_components(model).transformer][:experts]
+    for number, transformer in enumerate(every):
+        torch.nn.init.normal_(transformer.proj_out.weight, std=0.2, generator=torch.Generator().manual_seed(number))
+    save_model(folder, transformer=every[0], transformer_2=every[1] if experts == 2 else None, vae=parts.vae,
+               text_encoder=parts.text_encoder, tokenizer=parts.tokenizer,
+               boundary_ratio=0.6 if experts == 2 else None)  # fmt: skip
+    return folder
+
+
+def memory_stage(model: Path, output: Path, *overrides: str) -> Any:
+    return toys.stage(toys.MEMORY, output, f"model={model}", ALONE, KNOWING, REWARD, *overrides)
+
+
+def test_a_model_learns_what_the_judge_wants(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model")
+    watched = ("validation={every: 30, clips: 12, levels: [0.5]}", "ema.decay=0", "reward.options={sharpness: 20}")
+    faster = ("steps=60", "batch_size=8", "optimizer.learning_rate=2e-2")
+    train(memory_stage(model, tmp_path / "out", "train=full", *faster, *watched))
+    losses = toys.losses(tmp_path / "out")
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    judged = toys.losses(tmp_path / "out", "validation/judge")
+    assert len(judged) == len(toys.losses(tmp_path / "out", "validation/judge/right")) == 2
+    assert judged[1] < judged[0] < sum(losses[:10]) / 10
+
+
+def test_a_lora_learns_it_too_and_is_sampled_without_guidance(small_model: Path, tmp_path: Path) -> None:
+    for trained in ("lora", "full"):
+        train(memory_stage(small_model, tmp_path / trained, f"train={trained}", "steps=2"))
+    lora = load_file(tmp_path / "lora" / "lora" / "backbone.safetensors")
+    assert any(weight.any() for name, weight in lora.items() if "lora_B" in name)
+    said = json.loads((tmp_path / "lora" / "lora" / "sampling.json").read_text())
+    assert said["guidance_scale"] == said["memory_guidance_scale"] == 1.0
+    assert json.loads((tmp_path / "full" / "model" / "sampling.json").read_text())["guidance_scale"] == 1.0
+
+
+def test_the_gradient_is_that_of_the_judge_through_the_step(small_model: Path, tmp_path: Path) -> None:
+    """Of one shot and its last step, after which nothing is left to be taken as given."""
+    model = louder(small_model, tmp_path / "model")
+    stage = memory_stage(model, tmp_path / "out", "train=full", "batch_size=1", "conditioning.drop_memory=0")
+    task: Any = _MemoryRun(stage, make_accelerator(stage)).task("model")
+    task._own = [2]  # the last of three
+    task.module.requires_grad_(True)
+    task.loss(task.module, 0, 0).backward()
+    weights = dict(task.module.named_parameters())
+    said = {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
+
+    batch, text = task._made(0, 0)
+    conditions = conditions_of(batch, task.geometry, 5)
+    made = task._make(task.module, batch, text, conditions, 2)
+    number = batch.memory.shape[2]
+    task.module.zero_grad()
+    velocity = task.module(made.given, torch.tensor([1000 * made.level]), text, conditions[0].positions)[0]
+    velocity = velocity[:, :, number:]
+    end = made.latents + made.level * (velocity.detach() - velocity)  # the same place, with a way back
+    (length,) = torch.autograd.grad(task._judged(end, batch).loss.sum(), end, retain_graph=True)
+    (task._judged(end, batch).loss.sum() / length.norm()).backward()
+    assert said
+    for name, gradient in said.items():
+        torch.testing.assert_close(gradient * made.level, weights[name].grad, rtol=1e-4, atol=1e-7)
+
+
+def test_each_expert_learns_from_its_own_steps_and_the_other_stays(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    stage = memory_stage(model, tmp_path / "out", "train=full", "steps=2", "noise.shift=1")
+    run = _MemoryRun(stage, make_accelerator(stage))
+    high: Any = run.task("high")
+    low: Any = run.task("low")
+    assert (high._own, low._own) == ([0, 1], [2])  # t = 1, 0.67, 0.33 of which 0.6 is the boundary
+    assert low._other is not None
+    train(toys.stage(toys.MEMORY, tmp_path / "low", f"model={model}", ALONE, KNOWING, REWARD, "train=full", "steps=2",
+                     "noise.shift=1", "expert=low"))  # fmt: skip
+    before, after = (load_components(folder) for folder in (model, tmp_path / "low" / "model"))
+    for name, weight in before.transformer.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(weight, after.transformer.state_dict()[name])  # type: ignore[union-attr]
+    changed = [
+        name
+        for name, weight in before.transformer_2.state_dict().items()  # type: ignore[union-attr]
+        if not torch.equal(weight, after.transformer_2.state_dict()[name])  # type: ignore[union-attr]
+    ]
+    assert "blocks.0.ffn.net.2.weight" in changed
+
+
+def test_a_clip_that_is_badly_wrong_asks_for_no_more_than_the_middle_one(small_model: Path, tmp_path: Path) -> None:
+    stage = memory_stage(small_model, tmp_path / "out", "train=full", "reward.options={sharpness: 20}")
+    task: Any = _MemoryRun(stage, make_accelerator(stage)).task("model")
+    batch, _ = task._made(0, 0)
+    latents = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0)) * 3
+    latents.requires_grad_()
+    (plain,) = torch.autograd.grad(task._judged(latents, batch).loss.sum(), latents)
+    _, gradient = task._wanted(latents, batch)
+    before, after = (some.flatten(1).norm(dim=1) for some in (plain, gradient))
+    assert before.max() > 1.1 * before.median()
+    torch.testing.assert_close(after, (before / before.median()).clamp(max=1))
+
+
+def test_it_goes_on_where_it_was(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model")
+    for name, sittings in (("whole", (4,)), ("parts", (2, 4))):
+        for steps in sittings:
+            train(memory_stage(model, tmp_path / name, "train=full", f"steps={steps}"))
+    whole, parts = ((tmp_path / name / "model" / "transformer" / "diffusion_pytorch_model.safetensors").read_bytes()
+                    for name in ("whole", "parts"))  # fmt: skip
+    assert whole == parts
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((REWARD,), "reward makes shots without guidance by the prompt: set conditioning.drop_prompt to 0"),
+        ((REWARD, ALONE, "distil={guidance_scale: 2}"), "distil and reward say different things"),
+        ((REWARD, ALONE, "tokens={clip: 0.5}"), "tokens.clip does nothing with reward"),
+        ((REWARD, ALONE, "noise.distribution=logit_normal"), "noise.distribution does nothing with reward"),
+        ((REWARD, ALONE, "sample.guidance_scale=2"), "sample.guidance_scale does nothing with reward"),
+        (("reward={steps: 1}", ALONE), "reward.steps: is 1; input should be greater than or equal to 2"),
+        (("reward={step: 4}", ALONE), "known are steps, options"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    small_model: Path, tmp_path: Path, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", *overrides)
+
+
+def test_a_world_must_know_its_subjects_and_have_a_judge(small_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"reward is set, but squares does not say where .* subjects are"):
+        train(toys.stage(toys.MEMORY, tmp_path / "a", f"model={small_model}", ALONE, REWARD))
+    with pytest.raises(SettingsError, match=r"reward.options: squares know sharpness"):
+        train(memory_stage(small_model, tmp_path / "b", "reward.options={sharpnes: 1}"))
+    model = louder(small_model, tmp_path / "model", experts=2)
+    with pytest.raises(SettingsError, match=r"reward.steps is 2: .* between the noise levels 0 and 0.6.* raise it"):
+        train(memory_stage(model, tmp_path / "c", "reward.steps=2", "expert=low"))
+    from storymem.training.judging import open_judge
+
+    with pytest.raises(SettingsError, match=r"circles has no judge; worlds with one: .*squares"):
+        open_judge("circles", {})
+
+
+def test_footage_has_no_judge(small_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="reward needs a world"):
+        toys.on_footage(toys.MEMORY, tmp_path, tmp_path, f"model={small_model}", ALONE, REWARD, data="held_out: 0")
