@@ -17,9 +17,9 @@ from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.training.denoise import conditions_of
 from storymem.training.judging import Judgement, register_judge
+from storymem.training.memory_run import MemoryRun
 from storymem.training.output import save_model
 from storymem.training.run import make_accelerator, train
-from storymem.training.stages import _MemoryRun
 
 ALONE = "conditioning={max_memory: 2, drop_prompt: 0}"
 KNOWING = "data.options={groups: 40, clips: 3, subjects: true}"
@@ -93,8 +93,8 @@ def test_the_gradient_is_that_of_the_judge_through_the_step(small_model: Path, t
     """Of one shot and its last step, after which nothing is left to be taken as given."""
     model = louder(small_model, tmp_path / "model")
     stage = memory_stage(model, tmp_path / "out", "train=full", "batch_size=1", "conditioning.drop_memory=0")
-    task: Any = _MemoryRun(stage, make_accelerator(stage)).task("model")
-    task._own = [2]  # the last of three
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("model")
+    task._steps = [[2]]  # the last of three
     task.module.requires_grad_(True)
     task.loss(task.module, 0, 0).backward()
     weights = dict(task.module.named_parameters())
@@ -102,43 +102,67 @@ def test_the_gradient_is_that_of_the_judge_through_the_step(small_model: Path, t
 
     batch, text = task._made(0, 0)
     conditions = conditions_of(batch, task.geometry, 5)
-    made = task._make(task.module, batch, text, conditions, 2)
+    made, level = task._make(task.module, batch, text, conditions, [2]), task._levels[2]
     number = batch.memory.shape[2]
     task.module.zero_grad()
-    velocity = task.module(made.given, torch.tensor([1000 * made.level]), text, conditions[0].positions)[0]
+    velocity = task.module(made.given[2], torch.tensor([1000 * level]), text, conditions[0].positions)[0]
     velocity = velocity[:, :, number:]
-    end = made.latents + made.level * (velocity.detach() - velocity)  # the same place, with a way back
+    end = made.latents + level * (velocity.detach() - velocity)  # the same place, with a way back
     (length,) = torch.autograd.grad(task._judged(end, batch).loss.sum(), end, retain_graph=True)
     (task._judged(end, batch).loss.sum() / length.norm()).backward()
     assert said
     for name, gradient in said.items():
-        torch.testing.assert_close(gradient * made.level, weights[name].grad, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(gradient * level, weights[name].grad, rtol=1e-4, atol=1e-7)
 
 
-def test_each_expert_learns_from_its_own_steps_and_the_other_stays(small_model: Path, tmp_path: Path) -> None:
+def test_both_experts_learn_from_the_same_shots(small_model: Path, tmp_path: Path) -> None:
     model = louder(small_model, tmp_path / "model", experts=2)
     stage = memory_stage(model, tmp_path / "out", "train=full", "steps=2", "noise.shift=1")
-    run = _MemoryRun(stage, make_accelerator(stage))
-    high: Any = run.task("high")
-    low: Any = run.task("low")
-    assert (high._own, low._own) == ([0, 1], [2])  # t = 1, 0.67, 0.33 of which 0.6 is the boundary
-    assert low._other is not None
-    train(toys.stage(toys.MEMORY, tmp_path / "low", f"model={model}", ALONE, KNOWING, REWARD, "train=full", "steps=2",
-                     "noise.shift=1", "expert=low"))  # fmt: skip
-    before, after = (load_components(folder) for folder in (model, tmp_path / "low" / "model"))
-    for name, weight in before.transformer.state_dict().items():  # type: ignore[union-attr]
-        assert torch.equal(weight, after.transformer.state_dict()[name])  # type: ignore[union-attr]
-    changed = [
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("both")
+    assert task._steps == [[0, 1], [2]]  # t = 1, 0.67, 0.33; the boundary is 0.6
+    asked = []
+    for name, expert in (("high", task.module.high), ("low", task.module.low)):
+        expert.register_forward_pre_hook(lambda _, inputs, name=name: asked.append((name, float(inputs[1][0]))))
+    task.loss(task.module, 0, 0)
+    assert [name for name, _ in asked] == ["high", "high", "low", "high", "low"]  # the shots, and what is learned
+    train(stage)
+    assert changed_experts(model, tmp_path / "out" / "model") == {"transformer", "transformer_2"}
+
+
+def test_an_expert_that_is_not_trained_stays(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    for name, component in (("high", "transformer"), ("low", "transformer_2")):
+        stage = memory_stage(model, tmp_path / name, "train=full", "steps=2", "noise.shift=1", f"expert={name}")
+        train(stage)
+        assert changed_experts(model, tmp_path / name / "model") == {component}
+
+
+def test_a_lora_of_each_expert_is_written(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    train(memory_stage(model, tmp_path / "out", "steps=2", "noise.shift=1"))
+    written = sorted(path.name for path in (tmp_path / "out" / "lora").glob("*.safetensors"))
+    assert written == ["backbone_high_noise.safetensors", "backbone_low_noise.safetensors"]
+    for name in written:
+        lora = load_file(tmp_path / "out" / "lora" / name)
+        assert any(weight.any() for key, weight in lora.items() if "lora_B" in key), name
+
+
+def changed_experts(before: Path, after: Path) -> set[str]:
+    """Of two model folders."""
+    one, other = (load_components(folder) for folder in (before, after))
+    return {
         name
-        for name, weight in before.transformer_2.state_dict().items()  # type: ignore[union-attr]
-        if not torch.equal(weight, after.transformer_2.state_dict()[name])  # type: ignore[union-attr]
-    ]
-    assert "blocks.0.ffn.net.2.weight" in changed
+        for name in ("transformer", "transformer_2")
+        if any(
+            not torch.equal(weight, getattr(other, name).state_dict()[key])
+            for key, weight in getattr(one, name).state_dict().items()
+        )
+    }
 
 
 def test_a_clip_that_is_badly_wrong_asks_for_no_more_than_the_middle_one(small_model: Path, tmp_path: Path) -> None:
     stage = memory_stage(small_model, tmp_path / "out", "train=full", "reward.options={sharpness: 20}")
-    task: Any = _MemoryRun(stage, make_accelerator(stage)).task("model")
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("model")
     batch, _ = task._made(0, 0)
     latents = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0)) * 3
     latents.requires_grad_()

@@ -284,11 +284,11 @@ def test_only_the_lora_changes(tmp_path: Path) -> None:
 
     from storymem.training.log import RunLog
     from storymem.training.loop import train_task
-    from storymem.training.stages import _MemoryRun
+    from storymem.training.memory_run import MemoryRun
 
     config = toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "expert=high", "steps=2")
     accelerator = Accelerator(cpu=True)
-    run = _MemoryRun(config, accelerator)
+    run = MemoryRun(config, accelerator)
     task = run.task("high")
     before = {name: value.clone() for name, value in task.module.state_dict().items()}
     train_task(task, config, accelerator, RunLog(tmp_path), {})

@@ -5,15 +5,19 @@ that is made from nothing but noise shows the right hat. Here such shots are mad
 gradients; the judge says how their latents should change; and at one of the steps on the way the velocity is moved so
 that the end changes like that. The states on the way are taken as given (arXiv 2405.00760, section 3.2), so a step
 costs no more memory than one of the flow loss, and early steps learn as well as late ones.
+
+Making a shot takes both experts of a model with two, so both are in memory, and both can learn from the same shots.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from storymem.errors import SettingsError
 from storymem.sampling import shift_level
@@ -24,6 +28,8 @@ from storymem.training.plan import BatchPlan, held_out_plans
 from storymem.training.seeding import generator
 
 if TYPE_CHECKING:
+    from diffusers import WanTransformer3DModel
+
     from storymem.conditioning.codec import LatentCodec
     from storymem.conditioning.condition import ShotCondition
     from storymem.training.networks import Denoiser
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from storymem.training.store import TrainingBatch
     from storymem.training.text import Text
 
-__all__ = ["RewardTask"]
+__all__ = ["ExpertPair", "RewardTask"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,25 +46,66 @@ class _Made:
 
     Attributes:
         latents: ``[B, z, F_lat, h, w]``, where they ended.
-        given: ``[B, C, M + F_lat, h, w]``, what the transformer was given at the step that is learned from.
-        level: of that step.
+        given: ``[B, C, M + F_lat, h, w]``, what the transformer was given at each step that is learned from.
     """
 
     latents: torch.Tensor
-    given: torch.Tensor
-    level: float
+    given: Mapping[int, torch.Tensor]
+
+
+class ExpertPair(nn.Module):
+    """Both experts of a model; the one that works at a noise level is asked, as in the pipeline.
+
+    Args:
+        high: works at and above the boundary.
+        low: works below.
+        boundary: the noise level.
+    """
+
+    recogniser: None = None
+    clauses: None = None
+
+    def __init__(self, high: Denoiser, low: Denoiser, boundary: float) -> None:
+        super().__init__()
+        self.high = high
+        self.low = low
+        self.boundary = boundary
+
+    @property
+    def transformer(self) -> WanTransformer3DModel:
+        """The upper one, for what both have in common."""
+        return self.high.transformer
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        text: Text,
+        positions: tuple[int, ...],
+        kept: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """See `Denoiser.forward`; all of the batch at one timestep."""
+        first = float(timestep[0])
+        assert bool((timestep == first).all())
+        asked = self.high if first >= self.boundary * NUM_TRAIN_TIMESTEPS else self.low
+        said: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+        said = asked(hidden_states, timestep, text, positions, kept)
+        return said
 
 
 class RewardTask(DenoisingTask):
-    """Trains one expert by what a judge says of the shots that it makes; all else is as in `DenoisingTask`.
+    """Trains a model by what a judge says of the shots that it makes; all else is as in `DenoisingTask`.
 
     Args:
-        arguments: see `DenoisingTask`.
+        arguments: see `DenoisingTask`; the denoiser is an `ExpertPair` where the model has two.
         reward: how shots are made.
         judge: judges them.
         codec: turns latents into pictures; its VAE is on the accelerator's device and is not trained.
-        other: the other expert of a model with two, which stays as it is.
+        spans: the noise levels of each expert that is trained; one step in each is learned from.
         options: see `DenoisingTask`.
+
+    Raises:
+        SettingsError: no step is at the noise levels of an expert.
     """
 
     def __init__(
@@ -67,47 +114,44 @@ class RewardTask(DenoisingTask):
         reward: RewardSection,
         judge: Judge,
         codec: LatentCodec,
-        other: Denoiser | None,
+        spans: Sequence[tuple[float, float]],
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._judge = judge.to(self.accelerator.device)
         self._codec = codec
         self._codec.vae.requires_grad_(False)
-        self._other = None if other is None else other.requires_grad_(False).eval().to(self.accelerator.device)
-        steps = reward.steps
-        self._levels = shift_level(torch.linspace(1, 0, steps + 1), self.stage.noise.shift).tolist()
-        self._own = [step for step, level in enumerate(self._levels[:-1]) if self._is_own(level)]
-        if not self._own:
-            low, high = self.span
-            raise SettingsError(
-                f"reward.steps is {steps}: with noise.shift {self.stage.noise.shift:g} none of them is between the "
-                f"noise levels {low:g} and {high:g}, at which this expert works; raise it."
-            )
-
-    def _is_own(self, level: float) -> bool:
-        # As the pipeline has it: the boundary itself is the upper expert's.
-        low, high = self.span
-        return low <= level < high or level == high == 1
+        steps, shift = reward.steps, self.stage.noise.shift
+        self._levels = shift_level(torch.linspace(1, 0, steps + 1), shift).tolist()
+        self._steps = [_steps_in(self._levels[:-1], *span) for span in spans]
+        for (low, high), own in zip(spans, self._steps, strict=True):
+            if not own:
+                raise SettingsError(
+                    f"reward.steps is {steps}: with noise.shift {shift:g} none of them is between the noise levels "
+                    f"{low:g} and {high:g}, at which one expert works; raise it."
+                )
 
     def loss(self, module: torch.nn.Module, step: int, part: int) -> torch.Tensor:
-        """See `Task.loss`: what the judge says; its gradient is that of the step that is learned from."""
+        """See `Task.loss`: what the judge says; its gradient is that of the steps that are learned from."""
         batch, text = self._taken(step, part)
         rng = generator(self.stage.seed, "reward", self.name, step, part)
-        learned = self._own[int(rng.integers(len(self._own)))]
+        learned = [own[int(rng.integers(len(own)))] for own in self._steps]
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         made = self._make(module, batch, text, conditions, learned)
         judgement, gradient = self._wanted(made.latents, batch)
         positions, number = conditions[0].positions, 0 if batch.memory is None else batch.memory.shape[2]
-        velocity = module(made.given, self._timesteps(made.level, batch), text, positions)[0][:, :, number:]
-        # The end falls as the velocity rises, by the noise that the step takes away; how much that is, is left out, so
-        # that every step of an expert counts alike.
-        moved = -torch.mean((gradient * velocity.float()).flatten(1).sum(dim=1))
+        moved = gradient.new_zeros(())
+        for number_of_step, given in made.given.items():
+            velocity = module(given, self._timesteps(number_of_step, batch), text, positions)[0][:, :, number:]
+            # The end falls as the velocity rises, by the noise that the step takes away; how much that is, is left out,
+            # so that every step counts alike.
+            moved = moved - (gradient * velocity.float()).flatten(1).sum(dim=1).mean()
         loss: torch.Tensor = moved + (judgement.loss.mean() - moved).detach()
         return loss
 
-    def _timesteps(self, level: float, batch: TrainingBatch) -> torch.Tensor:
-        return torch.full((len(batch.latents),), level * NUM_TRAIN_TIMESTEPS, device=self.accelerator.device)
+    def _timesteps(self, step: int, batch: TrainingBatch) -> torch.Tensor:
+        level = self._levels[step] * NUM_TRAIN_TIMESTEPS
+        return torch.full((len(batch.latents),), level, device=self.accelerator.device)
 
     @torch.no_grad()
     def _make(
@@ -116,23 +160,22 @@ class RewardTask(DenoisingTask):
         batch: TrainingBatch,
         text: Text,
         conditions: list[ShotCondition],
-        learned: int | None = None,
+        learned: Sequence[int] = (),
     ) -> _Made:
         """The batch's shots from noise, by Euler's steps without guidance."""
         number = 0 if batch.memory is None else batch.memory.shape[2]
         noise = self._noise(batch)
-        states, given = noise.clone(), noise
+        states, given = noise.clone(), {}
         for step, (level, after) in enumerate(pairwise(self._levels)):
             if batch.memory is not None:  # as the flow loss shows it
                 at = torch.full((len(states),), level, device=states.device)
                 states[:, :, :number] = add_noise(batch.memory, noise[:, :, :number], at)
             shown = transformer_input(states, conditions, self._in_channels, self._dtype)
-            if step == learned:
-                given = shown
-            asked = module if self._other is None or self._is_own(level) else self._other
-            velocity = asked(shown, self._timesteps(level, batch), text, conditions[0].positions)[0].float()
+            if step in learned:
+                given[step] = shown
+            velocity = module(shown, self._timesteps(step, batch), text, conditions[0].positions)[0].float()
             states = states + (after - level) * velocity
-        return _Made(states[:, :, number:], given, 0.0 if learned is None else self._levels[learned])
+        return _Made(states[:, :, number:], given)
 
     def _judged(self, latents: torch.Tensor, batch: TrainingBatch) -> Judgement:
         labels = self._known(batch.subjects, "reward").shown_labels()
@@ -173,3 +216,8 @@ class RewardTask(DenoisingTask):
         figures["validation/judge"] = float(torch.cat(losses).mean())
         figures["validation/judge/right"] = float(torch.cat(shares).nanmean())
         return figures
+
+
+def _steps_in(levels: Sequence[float], low: float, high: float) -> list[int]:
+    """The steps that an expert makes: as the pipeline has it, the boundary itself is the upper one's."""
+    return [step for step, level in enumerate(levels) if low <= level < high or level == high == 1]

@@ -13,7 +13,8 @@ import torch
 from storymem.conditioning.codec import LatentCodec
 from storymem.conditioning.layout import check_tokens
 from storymem.errors import SettingsError
-from storymem.models.checkpoints import Components
+from storymem.models.checkpoints import Components, load_components
+from storymem.models.layouts import find_model
 from storymem.models.own_sampling import read_sampling
 from storymem.settings import SamplingConfig
 from storymem.training.ahead import DrawnAhead
@@ -35,6 +36,8 @@ from storymem.training.stills import quicken_stills
 from storymem.training.store import ClipStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accelerate import Accelerator
     from diffusers import WanTransformer3DModel
 
@@ -47,6 +50,7 @@ __all__ = [
     "expert_spans",
     "fit_to_runtime",
     "latent_folder",
+    "load_expert",
     "make_clause_marks",
     "make_loader",
     "make_pipeline",
@@ -300,6 +304,12 @@ def make_clause_marks(stage: BaseStage, source: ClipSource) -> ClauseMarks | Non
             "subjects: leave it out."
         )
     return ClauseMarks(stage.text_encoder.d_model)
+
+
+def load_expert(folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """The transformer that a folder has for an expert; its only one for both, if it has one."""
+    component = "transformer_2" if name == "low" and "transformer_2" in find_model(folder).parts else "transformer"
+    return getattr(load_components(folder, dtype=dtype, only=[component]), component)
 
 
 def expert_spans(names: Sequence[str], boundary: float) -> dict[str, tuple[float, float]]:

@@ -1,0 +1,218 @@
+"""The memory stage: what is loaded, trained and written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from storymem.errors import SettingsError
+from storymem.models.checkpoints import load_components
+from storymem.models.layouts import find_model
+from storymem.models.lora import Lora, load_lora, merge_lora
+from storymem.pipeline import DEFAULT_BOUNDARY_RATIO
+from storymem.training.denoise import DenoisingTask
+from storymem.training.encode import weights_digest
+from storymem.training.guidance import GuidedTeacher
+from storymem.training.judging import open_judge
+from storymem.training.networks import Denoiser, add_lora, dtype_of, start_lora
+from storymem.training.output import lora_tensors, save_lora, save_model
+from storymem.training.reward import ExpertPair, RewardTask
+from storymem.training.samples import draw_sheet, sampling_of
+from storymem.training.shared import (
+    DenoisingRun,
+    autocast_of,
+    check_size,
+    expert_spans,
+    fit_to_runtime,
+    load_expert,
+    make_pipeline,
+    make_recogniser,
+    refuse_other_blank,
+    refuse_sheets_of_experts,
+    seed_network,
+    whole_copy,
+)
+from storymem.training.text import PromptCache
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from storymem.training.config import MemoryStage
+    from storymem.training.loop import TrainedTask
+    from storymem.training.sections import RewardSection
+
+__all__ = ["MemoryRun"]
+
+
+class MemoryRun(DenoisingRun):
+    """Memory for a model that exists: ``OUTPUT/lora``, or ``OUTPUT/model`` where all its weights were trained.
+
+    Only one expert is in memory at a time, but where whole shots are made. With footage, prompts are embedded before
+    the training and the text encoder is let go.
+    """
+
+    def __init__(self, stage: MemoryStage, accelerator: Accelerator) -> None:
+        files = find_model(stage.model)
+        two = "transformer_2" in files.parts
+        if not two and stage.expert != "both":
+            raise SettingsError(
+                f"{stage.model}: has one expert, so `expert: {stage.expert}` says nothing; leave it out."
+            )
+        refuse_other_blank(stage)
+        parts = load_components(stage.model, only=["vae", "text_encoder", "tokenizer"])
+        super().__init__(stage, accelerator, parts.vae)
+        self.stage = stage
+        self.tasks = ("model",) if not two else ("high", "low") if stage.expert == "both" else (stage.expert,)
+        if two:
+            refuse_sheets_of_experts(stage)
+        ratio = DEFAULT_BOUNDARY_RATIO if files.boundary_ratio is None else files.boundary_ratio
+        self.spans = expert_spans(self.tasks, ratio)
+        if len(self.tasks) > 1 and stage.reward is not None:  # both learn from the same shots
+            self.tasks = ("both",)
+        self.boundary_ratio = ratio if two else None
+        assert parts.text_encoder is not None
+        assert parts.tokenizer is not None
+        self.tokenizer = parts.tokenizer
+        text_encoder = parts.text_encoder.to(accelerator.device)
+        self.notes["text encoder"] = weights_digest(text_encoder)
+        self.prompts = PromptCache(parts.tokenizer, text_encoder, accelerator.device, folder=stage.data.folder)
+        if stage.data.folder is not None:
+            from storymem.training.footage import FootageSource
+
+            assert isinstance(self.source, FootageSource)
+            if accelerator.is_main_process:
+                negative = [] if stage.distil is None else [stage.distil.negative_prompt]
+                self.prompts.fill(["", *negative, *self.source.all_captions()])
+            accelerator.wait_for_everyone()
+            self.prompts.release()
+            text_encoder.to("cpu")
+        # A LoRA is written without the model: then nothing needs the text encoder any more, which is 11 GB of Wan's.
+        lora_on_footage = stage.data.folder is not None and stage.train == "lora"
+        self.text_encoder: Any = None if lora_on_footage else text_encoder
+        self.trained: dict[str, Any] = {}
+
+    def task(self, name: str) -> DenoisingTask:
+        """The training of one expert, or of both."""
+        stage = self.stage
+        options: dict[str, Any] = {"prompts": self.prompts}
+        if stage.reward is not None:
+            return self._judged_task(name, stage.reward, options)
+        denoiser = self._denoiser(name)
+        return DenoisingTask(
+            stage,
+            name,
+            denoiser,
+            self.store,
+            self.geometry,
+            self.spans[name],
+            self.accelerator,
+            teacher=self._teacher(denoiser),
+            draw_sheet=lambda: self._sheet(denoiser),
+            **options,
+        )
+
+    def _judged_task(self, name: str, reward: RewardSection, options: dict[str, Any]) -> RewardTask:
+        stage = self.stage
+        judge = open_judge(cast(str, stage.data.world), reward.options)
+        self.notes["judge"] = judge.identity
+        module: Denoiser | ExpertPair
+        if self.boundary_ratio is None:
+            module = self._denoiser(name)
+        else:
+            high, low = (self._denoiser(one, trained=one in self.spans) for one in ("high", "low"))
+            module = ExpertPair(high, low, self.boundary_ratio)
+        return RewardTask(
+            stage,
+            name,
+            module,
+            self.store,
+            self.geometry,
+            (0.0, 1.0),  # shots are made at all levels, whichever expert learns
+            self.accelerator,
+            reward=reward,
+            judge=judge,
+            codec=self.codec,
+            spans=tuple(self.spans.values()),
+            draw_sheet=lambda: self._sheet(cast(Denoiser, module)),  # asked for with one expert alone
+            **options,
+        )
+
+    def _denoiser(self, name: str, *, trained: bool = True) -> Denoiser:
+        """An expert with what is trained of it; or as it is, with the LoRA that training begins with in it."""
+        stage = self.stage
+        lora = stage.train == "lora" and trained
+        transformer = load_expert(stage.model, name, dtype_of(stage.runtime.base_dtype) if lora else torch.float32)
+        check_size(self.geometry, transformer.config.patch_size)
+        seed_network(stage, name)
+        if lora or not trained or stage.distil is not None:  # no checkpoint holds it, nor a teacher
+            self.notes["model" if name in self.tasks else f"{name} expert"] = weights_digest(transformer)
+        begun = self._lora_at_start(name)
+        if lora:
+            add_lora(transformer, stage.lora)
+            if begun is not None:
+                start_lora(transformer, begun)
+        else:
+            if begun is not None:
+                merge_lora(transformer, begun)
+            transformer.requires_grad_(trained)
+        fit_to_runtime(transformer, stage, self.accelerator.device)
+        return Denoiser(transformer, None, autocast_of(stage), make_recogniser(stage, self.source, transformer))
+
+    def _lora_at_start(self, name: str) -> Lora | None:
+        start = self.stage.lora.start
+        if start is None:
+            return None
+        pair = load_lora(start)
+        begun = pair.low if name == "low" else pair.high
+        if begun is None:
+            raise SettingsError(f"lora.start: {start} has nothing for the {name} expert: give a LoRA that has.")
+        return begun
+
+    def _teacher(self, denoiser: Denoiser) -> GuidedTeacher | None:
+        if self.stage.distil is None:
+            return None
+        apart = self.stage.train == "full"
+        return GuidedTeacher(self.stage.distil, self.prompts, denoiser, apart=apart, device=self.accelerator.device)
+
+    def _sheet(self, denoiser: Denoiser) -> Any:
+        pipe = make_pipeline(denoiser.transformer, self.vae, self.text_encoder, self.tokenizer)
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
+            return draw_sheet(pipe, self.store, self.stage, self.geometry, self.prompts)
+
+    def keep(self, name: str, trained: TrainedTask) -> None:
+        """Take the trained weights out of the run."""
+        module = cast("Denoiser | ExpertPair", trained.module)
+        pair = {"high": module.high, "low": module.low} if isinstance(module, ExpertPair) else {name: module}
+        for expert, denoiser in pair.items():
+            if expert not in self.spans:  # it was only asked
+                continue
+            transformer = denoiser.transformer
+            self.trained[expert] = lora_tensors(transformer) if self.stage.train == "lora" else whole_copy(transformer)
+
+    def write(self) -> Any:
+        """Write the LoRA, or the model."""
+        stage = self.stage
+        if stage.train == "lora":
+            sampling: dict[str, Any] = {}
+            if stage.is_one_call:
+                sampling |= {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
+            if stage.conditioning.blank != "zeros":  # a model that says nothing of it is sampled with zeros
+                sampling["blank"] = stage.conditioning.blank
+            save_lora(stage.output / "lora", self.trained, stage.lora, sampling or None)
+            return stage.output / "lora"
+        experts = dict(self.trained)
+        missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()
+        for name in missing:
+            experts[name] = self._denoiser(name, trained=False).transformer
+        save_model(
+            stage.output / "model",
+            transformer=experts.get("high", experts.get("model")),
+            transformer_2=experts.get("low"),
+            vae=self.vae.to("cpu"),
+            text_encoder=self.text_encoder.to("cpu"),
+            tokenizer=self.tokenizer,
+            boundary_ratio=self.boundary_ratio,
+            sampling=sampling_of(stage, self.geometry),
+        )
+        return stage.output / "model"
