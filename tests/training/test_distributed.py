@@ -69,6 +69,17 @@ def test_a_sharded_model(alone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_both_experts_of_a_judged_model(tmp_path: Path, sharded: str) -> None:
+    shots = ("reward={steps: 4}", "noise.shift=1", "conditioning={max_memory: 2, drop_prompt: 0}")
+    knowing = "data.options={groups: 40, clips: 3, subjects: true}"
+    settings = ("steps=3", "accumulate=2", "batch_size=8", "ema.decay=0.9", *shots, knowing)
+    launch(str(toys.CHECKPOINT), tmp_path / "1", 1, *settings)
+    launch(str(toys.CHECKPOINT), tmp_path / "2", 2, *settings, f"runtime.fsdp={sharded}")
+    compare(tmp_path / "2", tmp_path / "1")
+
+
+@pytest.mark.slow
 def test_a_vae_of_which_some_steps_use_a_part(tmp_path: Path) -> None:
     kinds = [[generator(9, "batch", step, part).random() < 0.5 for part in range(2)] for step in range(5)]
     # Single frames alone, not at all, and in the part of a step that is shared or in the other one.

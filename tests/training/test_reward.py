@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file
-from torch.nn import functional
 
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.training.denoise import conditions_of
-from storymem.training.judging import Judgement, register_judge
 from storymem.training.memory_run import MemoryRun
 from storymem.training.output import save_model
 from storymem.training.run import make_accelerator, train
@@ -24,31 +21,6 @@ from storymem.training.run import make_accelerator, train
 ALONE = "conditioning={max_memory: 2, drop_prompt: 0}"
 KNOWING = "data.options={groups: 40, clips: 3, subjects: true}"
 REWARD = "reward={steps: 3}"
-
-
-class BrightJudge:
-    """Wants pictures with a square in them to be bright, which any model can learn."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        if set(options) - {"sharpness"}:
-            raise SettingsError("reward.options: squares know sharpness.")
-        self.sharpness = float(options.get("sharpness", 10.0))  # the toy VAE paints in grey
-
-    @property
-    def identity(self) -> str:
-        return f"bright-{self.sharpness}"
-
-    def to(self, device: torch.device) -> BrightJudge:
-        return self
-
-    def __call__(self, frames: torch.Tensor, labels: torch.Tensor) -> Judgement:
-        bright = self.sharpness * frames.mean(dim=(1, 2, 3, 4))
-        asked = labels[:, 0, 0] >= 0
-        loss = torch.where(asked, functional.softplus(-bright), 0 * bright)
-        return Judgement(loss, torch.where(asked, (bright > 0).float(), torch.nan).detach())
-
-
-register_judge("squares", BrightJudge)
 
 
 def louder(model: Path, folder: Path, experts: int = 1) -> Path:

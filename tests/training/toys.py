@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from storymem.errors import SettingsError
 from storymem.media import write_video
@@ -16,6 +17,7 @@ from storymem.models.checkpoints import load_components
 from storymem.training.clips import Caption, Clip, register_source
 from storymem.training.config import Stage, parse_config
 from storymem.training.footage import FootageClip, write_clips
+from storymem.training.judging import Judgement, register_judge
 from storymem.training.network_sections import TransformerSection, VaeSection
 from storymem.training.networks import build_transformer
 from storymem.training.subjects import Subjects
@@ -95,6 +97,31 @@ def _pair(one: str, other: str, place: str) -> Caption:
 
 
 register_source("squares", Squares)
+
+
+class BrightJudge:
+    """Wants pictures with a square in them to be bright, which any model can learn."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        if set(options) - {"sharpness"}:
+            raise SettingsError("reward.options: squares know sharpness.")
+        self.sharpness = float(options.get("sharpness", 10.0))  # the toy VAE paints in grey
+
+    @property
+    def identity(self) -> str:
+        return f"bright-{self.sharpness}"
+
+    def to(self, device: torch.device) -> BrightJudge:
+        return self
+
+    def __call__(self, frames: torch.Tensor, labels: torch.Tensor) -> Judgement:
+        bright = self.sharpness * frames.mean(dim=(1, 2, 3, 4))
+        asked = labels[:, 0, 0] >= 0
+        loss = torch.where(asked, functional.softplus(-bright), 0 * bright)
+        return Judgement(loss, torch.where(asked, (bright > 0).float(), torch.nan).detach())
+
+
+register_judge("squares", BrightJudge)
 
 DATA = """
 data: {world: squares, width: 32, height: 32, num_frames: 5, pool: 6, keyframes_per_clip: 2, held_out: 4,

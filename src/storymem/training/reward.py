@@ -184,14 +184,15 @@ class RewardTask(DenoisingTask):
     def _wanted(self, latents: torch.Tensor, batch: TrainingBatch) -> tuple[Judgement, torch.Tensor]:
         """What the judge says, and how it wants latents not to change: its gradient, ``[B, z, F_lat, h, w]``.
 
-        Scaled so that the middle one of this process's clips has a length of 1, whatever the judge's loss is like, and
-        none is longer, as one that is badly wrong would drown the others.
+        Scaled so that the middle one of the clips of all processes has a length of 1, whatever the judge's loss is
+        like, and none is longer, as one that is badly wrong would drown the others.
         """
         latents = latents.detach().requires_grad_()
         judgement = self._judged(latents, batch)
         (gradient,) = torch.autograd.grad(judgement.loss.sum(), latents)
         sizes = gradient.flatten(1).norm(dim=1)
-        judged = sizes[sizes > 0]
+        everyones = self.accelerator.gather(sizes)
+        judged = everyones[everyones > 0]
         if len(judged):
             gradient = gradient / sizes.clamp(min=judged.median()).view(-1, 1, 1, 1, 1)
         return judgement, gradient
