@@ -74,7 +74,7 @@ def test_the_gradient_is_that_of_the_judge_through_the_step(small_model: Path, t
 
     batch, text = task._made(0, 0)
     conditions = conditions_of(batch, task.geometry, 5)
-    made, level = task._make(task.module, batch, text, conditions, [2]), task._levels[2]
+    made, level = task.make(task.module, batch, text, conditions, [2]), task._levels[2]
     number = batch.memory.shape[2]
     task.module.zero_grad()
     velocity = task.module(made.given[2], torch.tensor([1000 * level]), text, conditions[0].positions)[0]
@@ -139,7 +139,7 @@ def test_a_clip_that_is_badly_wrong_asks_for_no_more_than_the_middle_one(small_m
     latents = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0)) * 3
     latents.requires_grad_()
     (plain,) = torch.autograd.grad(task._judged(latents, batch).loss.sum(), latents)
-    _, gradient = task._wanted(latents, batch)
+    _, gradient = task.wanted(latents, batch)
     before, after = (some.flatten(1).norm(dim=1) for some in (plain, gradient))
     assert before.max() > 1.1 * before.median()
     torch.testing.assert_close(after, (before / before.median()).clamp(max=1))

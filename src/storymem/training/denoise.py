@@ -208,7 +208,7 @@ class DenoisingTask:
 
     def _made(self, step: int, part: int) -> tuple[TrainingBatch, Text]:
         batch = self.batch(step, part)
-        return batch, self._text(batch.prompts)
+        return batch, self.text_of(batch.prompts)
 
     def batch(self, step: int, part: int) -> TrainingBatch:
         """This process's share of one part of a step."""
@@ -249,7 +249,7 @@ class DenoisingTask:
         t = t.to(device)
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
         states = transformer_input(add_noise(clean, noise, t), conditions, self._in_channels, self._dtype)
-        text = self._text(batch.prompts) if text is None else text
+        text = self.text_of(batch.prompts) if text is None else text
         target, level, positions = velocity_target(clean, noise), t * NUM_TRAIN_TIMESTEPS, conditions[0].positions
         num_memory = 0 if batch.memory is None else batch.memory.shape[2]
         patch = self.module.transformer.config.patch_size
@@ -324,7 +324,8 @@ class DenoisingTask:
             )
         return subjects
 
-    def _text(self, prompts: Sequence[str]) -> Text:
+    def text_of(self, prompts: Sequence[str]) -> Text:
+        """Prompts as the module takes them."""
         if self._prompts is not None:
             return Text(self._prompts(prompts))
         assert self._ids is not None

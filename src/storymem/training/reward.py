@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from storymem.training.store import TrainingBatch
     from storymem.training.text import Text
 
-__all__ = ["ExpertPair", "RewardTask"]
+__all__ = ["ExpertPair", "MadeShots", "RewardTask"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Made:
+class MadeShots:
     """Shots as they were made.
 
     Attributes:
@@ -137,8 +137,8 @@ class RewardTask(DenoisingTask):
         rng = generator(self.stage.seed, "reward", self.name, step, part)
         learned = [own[int(rng.integers(len(own)))] for own in self._steps]
         conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
-        made = self._make(module, batch, text, conditions, learned)
-        judgement, gradient = self._wanted(made.latents, batch)
+        made = self.make(module, batch, text, conditions, learned)
+        judgement, gradient = self.wanted(made.latents, batch)
         positions, number = conditions[0].positions, 0 if batch.memory is None else batch.memory.shape[2]
         moved = gradient.new_zeros(())
         for number_of_step, given in made.given.items():
@@ -154,18 +154,27 @@ class RewardTask(DenoisingTask):
         return torch.full((len(batch.latents),), level, device=self.accelerator.device)
 
     @torch.no_grad()
-    def _make(
+    def make(
         self,
         module: torch.nn.Module,
         batch: TrainingBatch,
         text: Text,
         conditions: list[ShotCondition],
         learned: Sequence[int] = (),
-    ) -> _Made:
-        """The batch's shots from noise, by Euler's steps without guidance."""
+    ) -> MadeShots:
+        """The batch's shots from noise, by Euler's steps without guidance.
+
+        Args:
+            module: the denoiser, wrapped or not.
+            batch: says what is to be made, with which memory.
+            text: of its prompts.
+            conditions: of the batch.
+            learned: numbers of the steps of which is kept what the transformer was given.
+        """
         number = 0 if batch.memory is None else batch.memory.shape[2]
         noise = self._noise(batch)
-        states, given = noise.clone(), {}
+        states, given, trains = noise.clone(), {}, module.training
+        module.eval()  # films are made without dropout
         for step, (level, after) in enumerate(pairwise(self._levels)):
             if batch.memory is not None:  # as the flow loss shows it
                 at = torch.full((len(states),), level, device=states.device)
@@ -175,17 +184,22 @@ class RewardTask(DenoisingTask):
                 given[step] = shown
             velocity = module(shown, self._timesteps(step, batch), text, conditions[0].positions)[0].float()
             states = states + (after - level) * velocity
-        return _Made(states[:, :, number:], given)
+        module.train(trains)
+        return MadeShots(states[:, :, number:], given)
 
     def _judged(self, latents: torch.Tensor, batch: TrainingBatch) -> Judgement:
         labels = self._known(batch.subjects, "reward").shown_labels()
         return self._judge(self._codec.decode_with_gradients(latents), labels)
 
-    def _wanted(self, latents: torch.Tensor, batch: TrainingBatch) -> tuple[Judgement, torch.Tensor]:
+    def wanted(self, latents: torch.Tensor, batch: TrainingBatch) -> tuple[Judgement, torch.Tensor]:
         """What the judge says, and how it wants latents not to change: its gradient, ``[B, z, F_lat, h, w]``.
 
         Scaled so that the middle one of the clips of all processes has a length of 1, whatever the judge's loss is
         like, and none is longer, as one that is badly wrong would drown the others.
+
+        Args:
+            latents: ``[B, z, F_lat, h, w]``, shots.
+            batch: what they should be.
         """
         latents = latents.detach().requires_grad_()
         judgement = self._judged(latents, batch)
@@ -210,7 +224,7 @@ class RewardTask(DenoisingTask):
         for start in range(0, len(plans), size):
             batch = self.store.gather(BatchPlan(count, tuple(plans[start : start + size])), self.accelerator.device)
             conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
-            made = self._make(module, batch, self._text(batch.prompts), conditions)
+            made = self.make(module, batch, self.text_of(batch.prompts), conditions)
             judgement = self._judged(made.latents, batch)
             losses.append(judgement.loss)
             shares.append(judgement.right)
