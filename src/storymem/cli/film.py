@@ -60,8 +60,16 @@ def register(app: typer.Typer) -> None:
 
 
 def generate(
-    script: Annotated[Path, typer.Argument(help="A story script: our YAML, or ST-Bench JSON.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The film's folder.", show_default=False)],
+    script: Annotated[
+        Path,
+        typer.Argument(
+            help="A story script: our YAML, or ST-Bench JSON; or a film's folder, to go on with the script in it.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The film's folder, if it is not given.", show_default=False)
+    ] = None,
     model: ModelOption = None,
     lora: LoraOption = None,
     first_shot_model: FirstShotModel = None,
@@ -167,6 +175,7 @@ def generate(
 
     if what and no_export:
         raise SettingsError("--what and --no-export contradict each other: give one of them.")
+    script, output = _script_and_folder(script, output)
     before = Film.open(output).manifest if Film.is_in(output) else None
     story = load_story(script, pictures_kept=Film.keeps_pictures(output))
     request = model_request(
@@ -228,6 +237,19 @@ def generate(
         return
     _generate(output, story, script.read_bytes(), settings, tools, notes, remake=remake, until=until,
               products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
+
+
+def _script_and_folder(given: Path, output: Path | None) -> tuple[Path, Path]:
+    """A script, and where its film is or goes: of a film's folder the script that lies in it."""
+    from storymem.film.project import Film
+
+    if Film.is_in(given):
+        return given / Film.open(given).manifest.script_name, given if output is None else output
+    if given.is_dir():
+        raise SettingsError(f"{given}: there is no film in this folder: give a script, or the folder of a film.")
+    if output is None:
+        raise SettingsError(f"Say which folder the film goes to, such as -o {Path('films') / given.stem}.")
+    return given, output
 
 
 def _generate(

@@ -1,0 +1,41 @@
+"""Going on with a film by its folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+Storymem = Callable[..., str]
+
+
+def test_a_film_goes_on_with_the_script_in_its_folder(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--until", "01-01")
+    script.unlink()
+    made = storymem("generate", film, "--no-export")
+    assert made.count("is there already") == 1
+    assert "3 shots (3 done)" in storymem("generate", film, "--dry-run")
+
+    inside = film / "script.yaml"
+    text = inside.read_text(encoding="utf-8")
+    inside.write_text(
+        text.replace("holding a lantern", "with a candle"), encoding="utf-8"
+    )  # what was edited there is what is meant
+    assert text != inside.read_text(encoding="utf-8")
+    assert "stale" in storymem("generate", film, "--dry-run")
+    storymem("generate", film, "--no-export", "--remake")
+    assert "3 shots (3 done)" in storymem("generate", film, "--dry-run")
+    assert [path.name for path in film.glob("script*")] == ["script.yaml"]
+
+    other = tmp_path / "other"
+    storymem("generate", film, "-o", other, *options, "--until", "01-01")
+    assert (other / "script.yaml").read_bytes() == inside.read_bytes()
+
+
+def test_a_folder_that_cannot_be_meant_is_refused(storymem: Storymem, script: Path, tmp_path: Path) -> None:
+    said = storymem("generate", tmp_path, code=2)
+    assert "there is no film in this folder: give a script, or the folder of a film" in said
+    said = storymem("generate", script, code=2)
+    assert f"such as -o films/{script.stem}" in said
