@@ -89,14 +89,14 @@ def test_clips_with_another_number_of_heroes_are_not_judged(
 
 def test_what_is_not_asked_for_does_not_count(judge: StorylandJudge, clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     frames, labels = (part[:3] for part in clips)
-    every, colour = list(LABEL_CLASSES), list(LABEL_CLASSES).index("hat_colour")
+    colour = list(LABEL_CLASSES).index("hat_colour")
     hidden = labels.clone()
     hidden[:, :, colour] = -1
     other = torch.where(labels >= 0, (labels + 3) % len(LABEL_CLASSES["hat_colour"]), labels)[:, :, colour]
     wrong = labels.clone()
     wrong[:, :, colour] = other
     worn = (labels[:, :, colour] >= 0).any(dim=1)
-    assert worn.any(), every
+    assert worn.any()
     assert (judge(frames, wrong).loss[worn] > judge(frames, hidden).loss[worn]).all()
 
 
