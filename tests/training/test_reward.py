@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
+from storymem.pipeline import StoryMemPipeline
+from storymem.settings import SamplingConfig
 from storymem.training.denoise import conditions_of
 from storymem.training.memory_run import MemoryRun
 from storymem.training.output import save_model
@@ -191,3 +193,20 @@ def test_a_world_must_know_its_subjects_and_have_a_judge(small_model: Path, tmp_
 def test_footage_has_no_judge(small_model: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="reward needs a world"):
         toys.on_footage(toys.MEMORY, tmp_path, tmp_path, f"model={small_model}", ALONE, REWARD, data="held_out: 0")
+
+
+def test_shots_are_made_as_the_pipeline_makes_them(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    stage = memory_stage(model, tmp_path / "out", "train=full", "batch_size=1", "conditioning.drop_memory=0",
+                         "conditioning.first_frame=0", "noise.shift=1")  # fmt: skip
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("both")
+    batch, text = task._made(0, 0)
+    (condition,) = conditions_of(batch, task.geometry, 5)
+    made = task.make(task.module, batch, text, [condition])
+    pipe = StoryMemPipeline.from_components(load_components(model, dtype=torch.float32))
+    pipe.set_progress_bar_config(disable=True)
+    sampling = SamplingConfig(width=32, height=32, num_frames=5, num_inference_steps=3, solver="euler", shift=1.0,
+                              guidance_scale=1.0)  # fmt: skip
+    theirs = pipe(batch.prompts[0], condition=condition, sampling=sampling, latents=task._noise(batch),
+                  output_type="latent").latents  # fmt: skip
+    torch.testing.assert_close(made.latents, condition.video(theirs), atol=1e-4, rtol=1e-4)

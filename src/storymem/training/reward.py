@@ -23,7 +23,7 @@ from storymem.errors import SettingsError
 from storymem.sampling import shift_level
 from storymem.training.denoise import DenoisingTask, conditions_of
 from storymem.training.judging import Judge, Judgement
-from storymem.training.objective import NUM_TRAIN_TIMESTEPS, add_noise, transformer_input
+from storymem.training.objective import NUM_TRAIN_TIMESTEPS, transformer_input
 from storymem.training.plan import BatchPlan, held_out_plans
 from storymem.training.seeding import generator
 
@@ -172,13 +172,9 @@ class RewardTask(DenoisingTask):
             learned: numbers of the steps of which is kept what the transformer was given.
         """
         number = 0 if batch.memory is None else batch.memory.shape[2]
-        noise = self._noise(batch)
-        states, given, trains = noise.clone(), {}, module.training
+        states, given, trains = self._noise(batch), {}, module.training  # the memory's slots are denoised along
         module.eval()  # films are made without dropout
         for step, (level, after) in enumerate(pairwise(self._levels)):
-            if batch.memory is not None:  # as the flow loss shows it
-                at = torch.full((len(states),), level, device=states.device)
-                states[:, :, :number] = add_noise(batch.memory, noise[:, :, :number], at)
             shown = transformer_input(states, conditions, self._in_channels, self._dtype)
             if step in learned:
                 given[step] = shown
