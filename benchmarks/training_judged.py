@@ -1,9 +1,9 @@
 """What a step of learning from a judge costs: making shots, judging them, learning from one step of each expert.
 
     python benchmarks/training_judged.py [--model FOLDER] [--batch N] [--steps N] [--size WxH]
-                                         [--repeats N] [--threads N] [--json FILE]
+                                         [--precision float32|bfloat16] [--repeats N] [--threads N] [--json FILE]
 
-Storyland's clips of 25 frames, the package's small model if no other is given, two keyframes, float32. --size is that
+Storyland's clips of 25 frames, the package's small model if no other is given, two keyframes. --size is that
 of the pictures that are judged; a VAE that draws smaller ones of the same latents makes it cheaper.
 """
 
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=6, help="denoising steps of a shot")
     parser.add_argument("--size", default="224x128")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as output:
         width, height = parse_size(args.size)
         given = (f"output={output}", f"model={folder}", f"batch_size={args.batch}", f"reward.steps={args.steps}",
-                 f"data.width={width}", f"data.height={height}")  # fmt: skip
+                 f"data.width={width}", f"data.height={height}", f"runtime.precision={args.precision}")  # fmt: skip
         stage: Any = parse_config(CONFIG, "benchmark", given)
         run = MemoryRun(stage, make_accelerator(stage))
         task = run.task(run.tasks[0])

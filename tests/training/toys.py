@@ -83,6 +83,9 @@ class Squares:
     def subjects(self, index: int, clip: int) -> Sequence[Sequence[int]]:
         return [[other for other in range(self.clips) if other != clip]]
 
+    def setting(self, index: int, clip: int) -> Sequence[int]:
+        return (index, clip)
+
     def captions(self, count: int) -> Sequence[str]:
         if self.pairs:
             return [_pair(one, other, place) for one in COLOURS for other in COLOURS for place in PLACES][:count]
@@ -114,7 +117,7 @@ class BrightJudge:
     def to(self, device: torch.device) -> BrightJudge:
         return self
 
-    def __call__(self, frames: torch.Tensor, labels: torch.Tensor) -> Judgement:
+    def __call__(self, frames: torch.Tensor, labels: torch.Tensor, setting: torch.Tensor) -> Judgement:
         bright = self.sharpness * frames.mean(dim=(1, 2, 3, 4))
         asked = labels[:, 0, 0] >= 0
         loss = torch.where(asked, functional.softplus(-bright), 0 * bright)

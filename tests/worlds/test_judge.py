@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,24 +12,36 @@ from storymem.errors import SettingsError, StoryMemError
 from storymem.training.judging import open_judge
 from storymem.worlds.storyland import render, sample_group, sample_shot
 from storymem.worlds.storyland.judge import StorylandJudge, _who_is_who
+from storymem.worlds.storyland.reader import load_reader
 from storymem.worlds.storyland.shots import ShotSpec
-from storymem.worlds.storyland.truth import LABEL_CLASSES, ground_truth, hero_labels, labels_shown
+from storymem.worlds.storyland.source import StorylandSource
+from storymem.worlds.storyland.truth import LABEL_CLASSES, SCENE_CLASSES, ground_truth, hero_subjects, scene_labels
 
 FRAMES, HEIGHT, WIDTH = 25, 64, 112
 
 
+class Clips(NamedTuple):
+    frames: torch.Tensor
+    labels: torch.Tensor
+    setting: torch.Tensor
+
+    def first(self, number: int) -> Clips:
+        return Clips(*(part[:number].clone() for part in self))
+
+
 def labels_of(spec: ShotSpec) -> torch.Tensor:
     """``[2, L]``, as training has them."""
-    shown = torch.from_numpy(labels_shown(spec, FRAMES, HEIGHT, WIDTH))
-    labels = torch.from_numpy(hero_labels(spec)).masked_fill(~shown, -1)
+    _, labels, shown = map(torch.from_numpy, hero_subjects(spec, FRAMES, HEIGHT, WIDTH))
+    labels = labels.masked_fill(~shown, -1)
     return torch.nn.functional.pad(labels, (0, 0, 0, 2 - len(labels)), value=-1)
 
 
 @pytest.fixture(scope="module")
-def clips() -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips of one and two heroes that training never saw, and their labels."""
+def clips() -> Clips:
+    """Clips of one and two heroes that training never saw, and what they show."""
     specs = [clip.spec for number in (1, 2, 5, 8) for clip in sample_group(number, "test", clips=3).clips]
-    return render(specs, FRAMES, HEIGHT, WIDTH), torch.stack([labels_of(spec) for spec in specs])
+    settings = torch.tensor([scene_labels(spec) for spec in specs])
+    return Clips(render(specs, FRAMES, HEIGHT, WIDTH), torch.stack([labels_of(spec) for spec in specs]), settings)
 
 
 @pytest.fixture(scope="module")
@@ -36,59 +49,87 @@ def judge() -> StorylandJudge:
     return StorylandJudge({})
 
 
+@pytest.fixture(scope="module")
+def of_heroes() -> StorylandJudge:
+    """One that does not look at the scene."""
+    return StorylandJudge({"scene": 0})
+
+
 def test_what_is_shown_is_what_the_truth_says() -> None:
     for number in range(12):
         spec = sample_shot(number)
-        shown = labels_shown(spec, FRAMES, HEIGHT, WIDTH)
+        shown = hero_subjects(spec, FRAMES, HEIGHT, WIDTH).shown
         for hero, row in zip(ground_truth(spec, FRAMES, HEIGHT, WIDTH)["heroes"], shown, strict=True):
             assert {name for name, one in zip(LABEL_CLASSES, row, strict=True) if one} == {*hero["visible"], "action"}
 
 
-def test_true_drawings_are_judged_well_and_others_badly(
-    judge: StorylandJudge, clips: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    frames, labels = clips
-    true = judge(frames, labels)
+def test_true_drawings_are_judged_well_and_others_badly(of_heroes: StorylandJudge, clips: Clips) -> None:
+    true = of_heroes(*clips)
     assert true.right.nanmean() > 0.85
-    classes = torch.tensor([len(names) for names in LABEL_CLASSES.values()])
-    others = torch.where(labels >= 0, (labels + 1) % classes, labels)
-    wrong = judge(frames, others)
+    wrong = of_heroes(clips.frames, others(clips.labels, LABEL_CLASSES), clips.setting)
     assert wrong.right.nanmean() < 0.15
     judged = ~true.right.isnan()
     assert judged.float().mean() > 0.8
     assert (wrong.loss[judged] > true.loss[judged]).all()
 
 
-def test_following_its_gradient_makes_a_picture_better(
-    judge: StorylandJudge, clips: tuple[torch.Tensor, torch.Tensor]
-) -> None:
-    frames, labels = clips
-    damaged = (frames[:4] * 0.4 + 0.1).requires_grad_()
-    before = judge(damaged, labels[:4])
+def others(labels: torch.Tensor, names: dict[str, tuple[str, ...]]) -> torch.Tensor:
+    """Wrong in everything that is asked for."""
+    return torch.where(labels >= 0, (labels + 1) % torch.tensor([len(one) for one in names.values()]), labels)
+
+
+def test_the_scene_is_judged_too(judge: StorylandJudge, of_heroes: StorylandJudge, clips: Clips) -> None:
+    elsewhere = others(clips.setting, SCENE_CLASSES)
+    true, wrong = judge(*clips), judge(clips.frames, clips.labels, elsewhere)
+    assert (true.right > wrong.right + 0.1).all()
+    assert (wrong.loss > true.loss).all()
+    torch.testing.assert_close(of_heroes(*clips).loss, of_heroes(clips.frames, clips.labels, elsewhere).loss)
+    without = torch.full_like(clips.setting, -1)  # nothing is asked of it
+    torch.testing.assert_close(judge(clips.frames, clips.labels, without).loss, of_heroes(*clips).loss)
+
+
+def test_what_a_place_does_not_have_is_not_asked_for() -> None:
+    for number in range(40):
+        spec = sample_shot(number)
+        truth = ground_truth(spec, FRAMES, HEIGHT, WIDTH)
+        for (name, classes), label in zip(SCENE_CLASSES.items(), scene_labels(spec), strict=True):
+            assert (None if label < 0 else classes[label]) == truth[name]
+    source = StorylandSource(WIDTH, HEIGHT, FRAMES, {"clips": 3})
+    specs = [clip.spec for clip in sample_group(5, "train", clips=3, two_heroes=0.4, told=0.4).clips]
+    assert [source.setting(5, clip) for clip in range(3)] == [scene_labels(spec) for spec in specs]
+
+
+@pytest.mark.parametrize("scene", [0, 1])
+def test_following_its_gradient_makes_a_picture_better(scene: float, clips: Clips) -> None:
+    judge = StorylandJudge({"scene": scene})
+    frames, *asked = clips.first(4)
+    damaged = (frames * 0.4 + 0.1).requires_grad_()
+    before = judge(damaged, *asked)
     (gradient,) = torch.autograd.grad(before.loss.sum(), damaged)
-    after = judge(damaged.detach() - 0.05 * gradient / gradient.abs().amax(), labels[:4])
+    after = judge(damaged.detach() - 0.05 * gradient / gradient.abs().amax(), *asked)
     assert after.loss.sum() < before.loss.sum()
 
 
-def test_clips_with_another_number_of_heroes_are_not_judged(
-    judge: StorylandJudge, clips: tuple[torch.Tensor, torch.Tensor]
+def test_in_clips_with_another_number_of_heroes_none_is_judged(
+    judge: StorylandJudge, of_heroes: StorylandJudge, clips: Clips
 ) -> None:
-    frames, labels = (part[:2].clone() for part in clips)
+    frames, *asked = clips.first(2)
     frames[0] = 0.3  # nobody is there
     frames.requires_grad_()
-    said = judge(frames, labels)
+    assert judge(frames, *asked).right[0] <= 1
+    said = of_heroes(frames, *asked)
     assert said.right.isnan().tolist() == [True, False]
     (gradient,) = torch.autograd.grad(said.loss.sum(), frames)
     assert not gradient[0].any()
     assert gradient[1].any()
     nobody = torch.full_like(frames, 0.3).requires_grad_()
-    said = judge(nobody, labels)
+    said = of_heroes(nobody, *asked)
     assert said.right.isnan().all()
     assert not torch.autograd.grad(said.loss.sum(), nobody)[0].any()
 
 
-def test_what_is_not_asked_for_does_not_count(judge: StorylandJudge, clips: tuple[torch.Tensor, torch.Tensor]) -> None:
-    frames, labels = (part[:3] for part in clips)
+def test_what_is_not_asked_for_does_not_count(judge: StorylandJudge, clips: Clips) -> None:
+    frames, labels, setting = clips.first(3)
     colour = list(LABEL_CLASSES).index("hat_colour")
     hidden = labels.clone()
     hidden[:, :, colour] = -1
@@ -97,7 +138,7 @@ def test_what_is_not_asked_for_does_not_count(judge: StorylandJudge, clips: tupl
     wrong[:, :, colour] = other
     worn = (labels[:, :, colour] >= 0).any(dim=1)
     assert worn.any()
-    assert (judge(frames, wrong).loss[worn] > judge(frames, hidden).loss[worn]).all()
+    assert (judge(frames, wrong, setting).loss[worn] > judge(frames, hidden, setting).loss[worn]).all()
 
 
 def test_of_two_the_one_who_looks_more_like_a_species_is_meant() -> None:
@@ -110,14 +151,27 @@ def test_of_two_the_one_who_looks_more_like_a_species_is_meant() -> None:
     assert [int(one[1]) for one in _who_is_who([0, 0], labels, seen.flip(0))] == [0, 1]
 
 
+def test_it_is_a_stranger_to_the_reader_that_measures() -> None:
+    measures, judges = (load_reader(shipped=name) for name in ("reader.safetensors", "judge.safetensors"))
+    assert measures.about["seed"] != judges.about["seed"]
+    weights = judges.network.state_dict()
+    for name, one in measures.network.state_dict().items():
+        if one.numel() > 2000:  # few numbers are alike because they say the same
+            other = weights[name]
+            assert abs(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0)) < 0.2, name
+
+
 def test_its_options(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"reward.options.temperature: .*storyland knows reader, temperature"):
+    with pytest.raises(
+        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, scene, temperature"
+    ):
         StorylandJudge({"temperature": 0})
     with pytest.raises(SettingsError, match=r"reward.options.raeder"):
         StorylandJudge({"raeder": "x"})
     with pytest.raises(StoryMemError, match="none"):
         StorylandJudge({"reader": tmp_path / "none.safetensors"})
-    assert StorylandJudge({}).identity != StorylandJudge({"temperature": 2}).identity
+    for other in ({"temperature": 2}, {"scene": 1}):
+        assert StorylandJudge({}).identity != StorylandJudge(other).identity
 
 
 def test_it_is_known_to_training() -> None:

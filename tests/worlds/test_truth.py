@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from storymem.worlds.storyland import Actor, Hero, Place, ShotSpec, ground_truth, render, sample_shot
-from storymem.worlds.storyland.truth import hero_masks
+from storymem.worlds.storyland.truth import hero_subjects
 
 HERO = Hero("owl", "tall", "purple", "spotted", "crown", "yellow", None, None, "bag", "red")
 
@@ -67,7 +67,7 @@ def test_masks_cover_heroes_and_little_else() -> None:
         other = tuple(replace(actor, hero=replace(actor.hero, colour=_other(actor.hero))) for actor in spec.actors)
         pictures = render([spec, replace(spec, actors=other)], 3, 64, 112)
         changed = (pictures[0] - pictures[1]).abs().amax(0).numpy() > 1e-3  # [F, H, W]
-        each = hero_masks(spec, 3, 64, 112)
+        each = hero_subjects(spec, 3, 64, 112).masks
         assert each.shape == (len(spec.actors), 3, 64, 112)
         masks = each.max(0)
         assert masks.min() >= 0

@@ -84,6 +84,10 @@ class ClipSource(Protocol):
         Memory has a frame of each subject if it has room for as many.
         """
 
+    def setting(self, index: int, clip: int) -> Sequence[int]:
+        """Where and when a clip is, for a judge: a class in each respect, -1 where there is nothing to see; as long for
+        every clip, and empty if it is not known."""
+
     def captions(self, count: int) -> Sequence[str]:
         """At least `count` typical captions if there are so many, without drawing anything: for the tokenizer.
 

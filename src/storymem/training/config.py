@@ -139,6 +139,11 @@ class _DenoisingStage(_Stage):
     expert: Literal["both", "high", "low"] = "both"
     """Which experts of a model with two are trained; both means one after the other, so only one is in memory."""
 
+    @property
+    def is_one_call(self) -> bool:
+        """What is trained is to be sampled without guidance."""
+        return False
+
     @model_validator(mode="after")
     def _needs_held_out(self) -> _DenoisingStage:
         for name, every in (("validation", self.validation.every), ("sample", self.sample.every)):
@@ -216,7 +221,7 @@ class MemoryStage(_DenoisingStage):
 
     @property
     def is_one_call(self) -> bool:
-        """What is trained is to be sampled without guidance."""
+        """See `_DenoisingStage.is_one_call`."""
         return self.distil is not None or self.reward is not None
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -24,7 +24,7 @@ from storymem.training.objective import (
     velocity_target,
     video_loss,
 )
-from storymem.training.plan import BatchPlan, held_out_plans, plan_batch
+from storymem.training.plan import BatchPlan, SamplePlan, held_out_plans, plan_batch
 from storymem.training.recognition import recognition_loss, recognition_shares
 from storymem.training.sections import ALL_TOKENS, BaseLossSection, TokensSection
 from storymem.training.sparse import TokenChoice, choose_tokens, patchify, take, token_loss
@@ -351,6 +351,20 @@ class DenoisingTask:
         if self._draws(step) and self.accelerator.is_main_process:
             log.picture(self.name, step, self._draw_sheet())
 
+    def _held_out(self) -> tuple[int, list[tuple[SamplePlan, SamplePlan]]]:
+        """The number of keyframes, and the clips that validation looks at, with the right memory and with a wrong."""
+        config = self.stage.validation
+        count = min(config.num_memory, self.stage.conditioning.max_memory)
+        table = self.store.table_of(self.store.held_out)
+        return count, held_out_plans(table, config.clips, count, self.stage.seed)
+
+    def _gathered(self, count: int, plans: Sequence[SamplePlan]) -> Iterator[TrainingBatch]:
+        """Held-out clips in batches as large as in training."""
+        size = max(1, self.stage.batch_size // self.stage.accumulate // self.accelerator.num_processes)
+        for start in range(0, len(plans), size):
+            plan = BatchPlan(count, tuple(plans[start : start + size]))
+            yield self.store.gather(plan, self.accelerator.device)
+
     @torch.no_grad()
     def validate(self, module: torch.nn.Module) -> dict[str, float]:
         """Mean flow loss on held-out clips: ``validation/LEVEL/KIND``, memory of KIND right, none or wrong.
@@ -362,19 +376,14 @@ class DenoisingTask:
         """
         config = self.stage.validation
         remembers = self.stage.conditioning.max_memory > 0
-        count = min(config.num_memory, self.stage.conditioning.max_memory)
-        table = self.store.table_of(self.store.held_out)
-        plans = held_out_plans(table, config.clips, count, self.stage.seed)
+        count, plans = self._held_out()
         kinds: tuple[MemoryKind, ...] = ("right", "none", "wrong") if remembers else ("none",)
         if any(wrong.group == right.group for right, wrong in plans):
             kinds = tuple(kind for kind in kinds if kind != "wrong")
         levels = [level for level in config.levels if self.span[0] <= level <= self.span[1]]
         sums: dict[str, list[float]] = {}
-        size = max(1, self.stage.batch_size // self.stage.accumulate // self.accelerator.num_processes)
-        for start in range(0, len(plans), size):
-            some = plans[start : start + size]
-            right = self.store.gather(BatchPlan(count, tuple(pair[0] for pair in some)), self.accelerator.device)
-            wrong = self.store.gather(BatchPlan(count, tuple(pair[1] for pair in some)), self.accelerator.device)
+        rights, wrongs = zip(*plans, strict=True)
+        for right, wrong in zip(self._gathered(count, rights), self._gathered(count, wrongs), strict=True):
             memories = {
                 "right": (right.memory, right.memory_subjects),
                 "none": (None, None),
@@ -382,7 +391,7 @@ class DenoisingTask:
             }
             for level, kind in product(levels, kinds):
                 batch = replace(right, memory=memories[kind][0], memory_subjects=memories[kind][1])
-                errors = self.errors(module, batch, torch.full((len(some),), level))
+                errors = self.errors(module, batch, torch.full((len(right.latents),), level))
                 name = f"validation/{level:g}/{kind}"
                 sums.setdefault(name, []).extend(errors.flow.tolist())
                 for what, share in errors.recognised.items():

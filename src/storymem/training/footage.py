@@ -207,6 +207,10 @@ class FootageSource:
         """See `ClipSource.subjects`; who is in a clip is not known, so a group is taken to have one subject."""
         return [[other for other in range(self.size(index)) if other != clip]]
 
+    def setting(self, index: int, clip: int) -> tuple[int, ...]:
+        """See `ClipSource.setting`: not known."""
+        return ()
+
     def captions(self, count: int) -> Sequence[str]:
         """See `ClipSource.captions`."""
         return self.all_captions()[:count]

@@ -28,7 +28,7 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """Looks at clips and says whether their subjects are as they should be, in a way that has gradients."""
+    """Looks at clips and says whether they are as they should be, in a way that has gradients."""
 
     @property
     def identity(self) -> str:
@@ -37,13 +37,14 @@ class Judge(Protocol):
     def to(self, device: torch.device) -> Judge:
         """The same on that device."""
 
-    def __call__(self, frames: torch.Tensor, labels: torch.Tensor) -> Judgement:
+    def __call__(self, frames: torch.Tensor, labels: torch.Tensor, setting: torch.Tensor) -> Judgement:
         """Judge clips.
 
         Args:
             frames: ``[B, 3, F, H, W]`` in about [-1, 1].
             labels: ``[B, N, L]`` int64, what each of N subjects should be seen to be, as in `Subjects`; -1 in a respect
                 that is not asked for, and in all of them where there is no such subject.
+            setting: ``[B, S]`` int64, where and when each should be seen to be, as in `ClipSource.setting`.
         """
 
 

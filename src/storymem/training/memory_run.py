@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.models.layouts import find_model
@@ -18,7 +16,7 @@ from storymem.training.judging import open_judge
 from storymem.training.networks import Denoiser, add_lora, dtype_of, start_lora
 from storymem.training.output import lora_tensors, save_lora, save_model
 from storymem.training.reward import ExpertPair, RewardTask
-from storymem.training.samples import draw_sheet, sampling_of
+from storymem.training.samples import sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
@@ -26,7 +24,6 @@ from storymem.training.shared import (
     expert_spans,
     fit_to_runtime,
     load_expert,
-    make_pipeline,
     make_recogniser,
     refuse_other_blank,
     refuse_sheets_of_experts,
@@ -52,6 +49,9 @@ class MemoryRun(DenoisingRun):
     the training and the text encoder is let go.
     """
 
+    stage: MemoryStage
+    prompts: PromptCache
+
     def __init__(self, stage: MemoryStage, accelerator: Accelerator) -> None:
         files = find_model(stage.model)
         two = "transformer_2" in files.parts
@@ -62,7 +62,6 @@ class MemoryRun(DenoisingRun):
         refuse_other_blank(stage)
         parts = load_components(stage.model, only=["vae", "text_encoder", "tokenizer"])
         super().__init__(stage, accelerator, parts.vae)
-        self.stage = stage
         self.tasks = ("model",) if not two else ("high", "low") if stage.expert == "both" else (stage.expert,)
         if two:
             refuse_sheets_of_experts(stage)
@@ -89,32 +88,19 @@ class MemoryRun(DenoisingRun):
             text_encoder.to("cpu")
         # A LoRA is written without the model: then nothing needs the text encoder any more, which is 11 GB of Wan's.
         lora_on_footage = stage.data.folder is not None and stage.train == "lora"
-        self.text_encoder: Any = None if lora_on_footage else text_encoder
-        self.trained: dict[str, Any] = {}
+        self.text_encoder = None if lora_on_footage else text_encoder
 
     def task(self, name: str) -> DenoisingTask:
         """The training of one expert, or of both."""
-        stage = self.stage
-        options: dict[str, Any] = {"prompts": self.prompts}
-        if stage.reward is not None:
-            return self._judged_task(name, stage.reward, options)
-        denoiser = self._denoiser(name)
-        return DenoisingTask(
-            stage,
-            name,
-            denoiser,
-            self.store,
-            self.geometry,
-            self.spans[name],
-            self.accelerator,
-            teacher=self._teacher(denoiser),
-            draw_sheet=lambda: self._sheet(denoiser),
-            **options,
+        if self.stage.reward is not None:
+            return self._judged_task(name, self.stage.reward)
+        denoiser, span = self._denoiser(name), self.spans[name]
+        return self.make_task(
+            DenoisingTask, name, denoiser, span, prompts=self.prompts, teacher=self._teacher(denoiser)
         )
 
-    def _judged_task(self, name: str, reward: RewardSection, options: dict[str, Any]) -> RewardTask:
-        stage = self.stage
-        judge = open_judge(cast(str, stage.data.world), reward.options)
+    def _judged_task(self, name: str, reward: RewardSection) -> RewardTask:
+        judge = open_judge(cast(str, self.stage.data.world), reward.options)
         self.notes["judge"] = judge.identity
         module: Denoiser | ExpertPair
         if self.boundary_ratio is None:
@@ -122,27 +108,25 @@ class MemoryRun(DenoisingRun):
         else:
             high, low = (self._denoiser(one, trained=one in self.spans) for one in ("high", "low"))
             module = ExpertPair(high, low, self.boundary_ratio)
-        return RewardTask(
-            stage,
+        return self.make_task(
+            RewardTask,
             name,
             module,
-            self.store,
-            self.geometry,
             (0.0, 1.0),  # shots are made at all levels, whichever expert learns
-            self.accelerator,
+            prompts=self.prompts,
             reward=reward,
             judge=judge,
+            source=self.source,
             codec=self.codec,
             spans=tuple(self.spans.values()),
-            draw_sheet=lambda: self._sheet(cast(Denoiser, module)),  # asked for with one expert alone
-            **options,
         )
 
     def _denoiser(self, name: str, *, trained: bool = True) -> Denoiser:
         """An expert with what is trained of it; or as it is, with the LoRA that training begins with in it."""
         stage = self.stage
         lora = stage.train == "lora" and trained
-        transformer = load_expert(stage.model, name, dtype_of(stage.runtime.base_dtype) if lora else torch.float32)
+        # Weights that are all trained are float32 whatever is frozen is: `base_dtype` is refused then.
+        transformer = load_expert(stage.model, name, dtype_of(stage.runtime.base_dtype))
         check_size(self.geometry, transformer.config.patch_size)
         seed_network(stage, name)
         if lora or not trained or stage.distil is not None:  # no checkpoint holds it, nor a teacher
@@ -174,11 +158,6 @@ class MemoryRun(DenoisingRun):
             return None
         apart = self.stage.train == "full"
         return GuidedTeacher(self.stage.distil, self.prompts, denoiser, apart=apart, device=self.accelerator.device)
-
-    def _sheet(self, denoiser: Denoiser) -> Any:
-        pipe = make_pipeline(denoiser.transformer, self.vae, self.text_encoder, self.tokenizer)
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
-            return draw_sheet(pipe, self.store, self.stage, self.geometry, self.prompts)
 
     def keep(self, name: str, trained: TrainedTask) -> None:
         """Take the trained weights out of the run."""

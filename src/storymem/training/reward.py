@@ -24,7 +24,6 @@ from storymem.sampling import shift_level
 from storymem.training.denoise import DenoisingTask, conditions_of
 from storymem.training.judging import Judge, Judgement
 from storymem.training.objective import NUM_TRAIN_TIMESTEPS, transformer_input
-from storymem.training.plan import BatchPlan, held_out_plans
 from storymem.training.seeding import generator
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from storymem.conditioning.codec import LatentCodec
     from storymem.conditioning.condition import ShotCondition
+    from storymem.training.clips import ClipSource
     from storymem.training.networks import Denoiser
     from storymem.training.sections import RewardSection
     from storymem.training.store import TrainingBatch
@@ -80,16 +80,14 @@ class ExpertPair(nn.Module):
         self,
         hidden_states: torch.Tensor,
         timestep: torch.Tensor,
-        text: Text,
-        positions: tuple[int, ...],
-        kept: torch.Tensor | None = None,
+        *rest: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """See `Denoiser.forward`; all of the batch at one timestep."""
         first = float(timestep[0])
         assert bool((timestep == first).all())
         asked = self.high if first >= self.boundary * NUM_TRAIN_TIMESTEPS else self.low
         said: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-        said = asked(hidden_states, timestep, text, positions, kept)
+        said = asked(hidden_states, timestep, *rest)
         return said
 
 
@@ -100,6 +98,7 @@ class RewardTask(DenoisingTask):
         arguments: see `DenoisingTask`; the denoiser is an `ExpertPair` where the model has two.
         reward: how shots are made.
         judge: judges them.
+        source: of the clips, which says what they should be.
         codec: turns latents into pictures; its VAE is on the accelerator's device and is not trained.
         spans: the noise levels of each expert that is trained; one step in each is learned from.
         options: see `DenoisingTask`.
@@ -113,12 +112,14 @@ class RewardTask(DenoisingTask):
         *arguments: Any,
         reward: RewardSection,
         judge: Judge,
+        source: ClipSource,
         codec: LatentCodec,
         spans: Sequence[tuple[float, float]],
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._judge = judge.to(self.accelerator.device)
+        self._source = source
         self._codec = codec
         self._codec.vae.requires_grad_(False)
         steps, shift = reward.steps, self.stage.noise.shift
@@ -185,7 +186,10 @@ class RewardTask(DenoisingTask):
 
     def _judged(self, latents: torch.Tensor, batch: TrainingBatch) -> Judgement:
         labels = self._known(batch.subjects, "reward").shown_labels()
-        return self._judge(self._codec.decode_with_gradients(latents), labels)
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.stage.runtime.precision == "bfloat16"):
+            frames = self._codec.decode_with_gradients(latents)
+        setting = [tuple(self._source.setting(*clip)) for clip in batch.clips]
+        return self._judge(frames, labels, torch.tensor(setting, dtype=torch.int64, device=frames.device))
 
     def wanted(self, latents: torch.Tensor, batch: TrainingBatch) -> tuple[Judgement, torch.Tensor]:
         """What the judge says, and how it wants latents not to change: its gradient, ``[B, z, F_lat, h, w]``.
@@ -211,14 +215,9 @@ class RewardTask(DenoisingTask):
     def validate(self, module: torch.nn.Module) -> dict[str, float]:
         """See `DenoisingTask.validate`; and ``validation/judge`` and ``validation/judge/right`` of shots from noise."""
         figures = super().validate(module)
-        config = self.stage.validation
-        count = min(config.num_memory, self.stage.conditioning.max_memory)
-        table = self.store.table_of(self.store.held_out)
-        plans = [right for right, _ in held_out_plans(table, config.clips, count, self.stage.seed)]
-        size = max(1, self.stage.batch_size // self.stage.accumulate // self.accelerator.num_processes)
+        count, plans = self._held_out()
         losses, shares = [], []
-        for start in range(0, len(plans), size):
-            batch = self.store.gather(BatchPlan(count, tuple(plans[start : start + size])), self.accelerator.device)
+        for batch in self._gathered(count, [right for right, _ in plans]):
             conditions = conditions_of(batch, self.geometry, self.stage.conditioning.memory_stride)
             made = self.make(module, batch, self.text_of(batch.prompts), conditions)
             judgement = self._judged(made.latents, batch)

@@ -29,16 +29,11 @@ def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str,
         "num_frames": geometry.num_frames,
         "num_inference_steps": stage.sample.num_inference_steps,
         "shift": stage.noise.shift,
-        "guidance_scale": stage.sample.guidance_scale if _guided(stage) else 1.0,
+        "guidance_scale": 1.0 if stage.is_one_call else stage.sample.guidance_scale,
         "memory_stride": stage.conditioning.memory_stride,
     }
     blank = stage.conditioning.blank
     return sampling if blank == "zeros" else {**sampling, "blank": blank}
-
-
-def _guided(stage: BaseStage | MemoryStage) -> bool:
-    """Whether the model needs guidance: not if it has it in its weights."""
-    return not getattr(stage, "is_one_call", False)
 
 
 def draw_sheet(

@@ -264,7 +264,7 @@ class RewardSection(Section):
     """Learning from what a world's judge says of shots that are made from noise, instead of from clips."""
 
     steps: Annotated[int, Field(ge=2)] = 6
-    """Denoising steps of such a shot, with noise.shift and without guidance; one of this expert's is learned from."""
+    """Denoising steps of such a shot, with noise.shift and without guidance; one of each expert's is learned from."""
     options: dict[str, Any] = Field(default_factory=dict)
     """What the world's judge takes."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
@@ -23,13 +23,13 @@ from storymem.training.block_code import quick_codec
 from storymem.training.clauses import ClauseMarks
 from storymem.training.clips import Caption, ClipSource, open_source
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
-from storymem.training.denoise import Geometry
+from storymem.training.denoise import DenoisingTask, Geometry
 from storymem.training.encode import CachedLoader, GroupLoader, SourceLoader, weights_digest
 from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
 from storymem.training.recognition import Recogniser
 from storymem.training.run import settings_of
-from storymem.training.samples import sampling_of
+from storymem.training.samples import draw_sheet, sampling_of
 from storymem.training.sections import DataSection
 from storymem.training.seeding import seed_of
 from storymem.training.stills import quicken_stills
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from diffusers import WanTransformer3DModel
 
     from storymem.training.footage import FootageSource
+    from storymem.training.networks import Denoiser
+    from storymem.training.reward import ExpertPair
+    from storymem.training.text import PromptCache
 
 __all__ = [
     "DenoisingRun",
@@ -65,6 +68,7 @@ __all__ = [
 
 
 _CAPTIONS_ASKED = 512
+_Task = TypeVar("_Task", bound=DenoisingTask)
 
 
 def open_data(data: DataSection) -> ClipSource:
@@ -184,7 +188,9 @@ def check_size(geometry: Geometry, patch_size: Sequence[int]) -> None:
 
 
 class DenoisingRun:
-    """What both stages share: the clips, the VAE and the sheets.
+    """What both stages share: the clips, the VAE, the tasks and the sheets.
+
+    A stage adds the tokenizer and the text encoder, and `prompts` where that one is frozen from the beginning.
 
     Args:
         stage: the configuration.
@@ -196,7 +202,12 @@ class DenoisingRun:
     def __init__(
         self, stage: BaseStage | MemoryStage, accelerator: Accelerator, vae: Any, *, described: bool = True
     ) -> None:
+        self.stage = stage
         self.accelerator = accelerator
+        self.tokenizer: Any = None
+        self.text_encoder: Any = None
+        self.prompts: PromptCache | None = None
+        self.trained: dict[str, Any] = {}
         if stage.sample.every and (stage.runtime.fsdp or stage.data.folder is not None):
             raise SettingsError(
                 "sample sheets are made on worlds and without runtime.fsdp: set sample.every to 0, and look at "
@@ -244,6 +255,33 @@ class DenoisingRun:
                 assert loader.blank is not None
             accelerator.wait_for_everyone()
             self.vae.to("cpu")  # footage is in latents now
+
+    def make_task(
+        self,
+        kind: Callable[..., _Task],
+        name: str,
+        module: Denoiser | ExpertPair,
+        span: tuple[float, float],
+        **options: Any,
+    ) -> _Task:
+        """A training of this run; see `DenoisingTask` for what is given."""
+        return kind(
+            self.stage,
+            name,
+            module,
+            self.store,
+            self.geometry,
+            span,
+            self.accelerator,
+            draw_sheet=lambda: self._sheet(cast("Denoiser", module)),  # asked for with one expert alone
+            **options,
+        )
+
+    def _sheet(self, denoiser: Denoiser) -> Any:
+        text_encoder = self.text_encoder if denoiser.text_encoder is None else denoiser.text_encoder
+        pipe = make_pipeline(denoiser.transformer, self.vae, text_encoder, self.tokenizer)
+        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
+            return draw_sheet(pipe, self.store, self.stage, self.geometry, self.prompts)
 
 
 def refuse_other_blank(stage: MemoryStage) -> None:

@@ -25,7 +25,7 @@ from storymem.training.networks import (
 )
 from storymem.training.output import replacing_folder, save_model, save_vae
 from storymem.training.run import TrainResult, settings_of
-from storymem.training.samples import draw_sheet, sampling_of
+from storymem.training.samples import sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
@@ -33,7 +33,6 @@ from storymem.training.shared import (
     fit_to_runtime,
     load_expert,
     make_clause_marks,
-    make_pipeline,
     make_recogniser,
     open_data,
     refuse_sheets_of_experts,
@@ -161,18 +160,17 @@ class _BaseRun(DenoisingRun):
     is that of the weights at ``start``, whose only transformer is where both of two begin.
     """
 
+    stage: BaseStage
+
     def __init__(self, stage: BaseStage, accelerator: Accelerator, *, described: bool = True) -> None:
         vae = load_components(None, vae=stage.vae, only=["vae"]).vae
         super().__init__(stage, accelerator, vae, described=described)
-        self.stage = stage
         self.experts = ("model",) if stage.transformer.experts == 1 else ("high", "low")
         self.tasks = self.experts if stage.expert == "both" else (stage.expert,)
         if len(self.experts) > 1:
             refuse_sheets_of_experts(stage)
         self.spans = expert_spans(self.tasks, stage.transformer.boundary_ratio)
-        self.tokenizer: Any = self._tokenizer()
-        self.text_encoder: Any = None
-        self.trained: dict[str, Any] = {}
+        self.tokenizer = self._tokenizer()
 
     def _tokenizer(self) -> Any:
         """That of the weights a run begins with, else learned from captions; kept, for both may change or go."""
@@ -213,17 +211,7 @@ class _BaseRun(DenoisingRun):
         text: dict[str, Any] = {"tokenizer": self.tokenizer}
         if not first:
             text = {"prompts": PromptCache(self.tokenizer, text_encoder, self.accelerator.device)}
-        return DenoisingTask(
-            stage,
-            name,
-            denoiser,
-            self.store,
-            self.geometry,
-            self.spans[name],
-            self.accelerator,
-            **text,
-            draw_sheet=lambda: self._sheet(denoiser),
-        )
+        return self.make_task(DenoisingTask, name, denoiser, self.spans[name], **text)
 
     def _new(self, name: str) -> Any:
         """One expert before it is trained."""
@@ -232,11 +220,6 @@ class _BaseRun(DenoisingRun):
         if stage.start is not None:
             load_weights(transformer, load_expert(stage.start, name, torch.float32), stage.start)
         return transformer
-
-    def _sheet(self, denoiser: Denoiser) -> Any:
-        pipe = make_pipeline(denoiser.transformer, self.vae, denoiser.text_encoder, self.tokenizer)
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
-            return draw_sheet(pipe, self.store, self.stage, self.geometry)
 
     def keep(self, name: str, trained: TrainedTask) -> None:
         """Take the trained weights out of the run."""

@@ -40,6 +40,7 @@ class TrainingBatch:
         prompts: B texts; empty where the prompt is dropped.
         u: B numbers in (0, 1) behind the noise levels.
         noise_seeds: B seeds.
+        clips: B times the number of a group, and of the clip in it.
         subjects: of the clips' latent frames; None if the source does not know them.
         memory_subjects: of the memory's; None without memory too.
     """
@@ -50,6 +51,7 @@ class TrainingBatch:
     prompts: tuple[str, ...]
     u: tuple[float, ...]
     noise_seeds: tuple[int, ...]
+    clips: tuple[tuple[int, int], ...]
     subjects: SubjectBatch | None = None
     memory_subjects: SubjectBatch | None = None
 
@@ -183,6 +185,7 @@ class ClipStore(GroupStore[EncodedClip]):
             **parts,
             u=tuple(sample.u for sample in samples),
             noise_seeds=tuple(sample.noise_seed for sample in samples),
+            clips=tuple((sample.group, sample.clip) for sample in samples),
         )
 
     def _from_pool(self, pool: ClipPool, plan: BatchPlan, device: torch.device | str) -> dict[str, Any]:

@@ -1,24 +1,25 @@
 """Storyland's judge: an attribute reader says which looks and deeds of the heroes in a clip are not as they should be.
 
-What is learned from a reader is learned for that reader: measure what came of it with another one.
+What is learned from a reader is learned for that reader. So the package has two, trained from other first weights on
+other drawings: films are measured with the one, and the other one judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
-from storymem.errors import SettingsError
 from storymem.training.encode import weights_digest
 from storymem.training.judging import Judgement
-from storymem.worlds.storyland.reader import FloatArray, find_heads, follow_heads, load_reader
+from storymem.worlds.storyland.options import read_options
+from storymem.worlds.storyland.reader import FloatArray, boxes_of, find_heads, follow_heads, load_reader
 from storymem.worlds.storyland.reader_network import frame_indices, steady, to_reading_size
-from storymem.worlds.storyland.truth import LABEL_CLASSES
+from storymem.worlds.storyland.truth import LABEL_CLASSES, SCENE_CLASSES
 
 __all__ = ["StorylandJudge", "StorylandJudgeOptions"]
 
@@ -30,7 +31,8 @@ class StorylandJudgeOptions(BaseModel):
 
     Attributes:
         reader: the weights of an attribute reader, as `tools/train_storyland_reader.py` writes them; null: the
-            package's, by which films are then no longer to be measured.
+            package's second one, which measures nothing.
+        scene: how much place, time, weather and shot type count beside the heroes, who count 1; 0: not at all.
         temperature: the reader's logits are divided by it, so that a clip that is plainly wrong still counts, and one
             that is right does not for long.
     """
@@ -38,15 +40,24 @@ class StorylandJudgeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Path | None = None
+    scene: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     temperature: float = Field(default=1.5, gt=0, allow_inf_nan=False)
 
 
-class StorylandJudge:
-    """A `storymem.training.judging.Judge`: cross entropy of what is read of heroes, the mean over what is asked for.
+class _Entropy(NamedTuple):
+    """Cross entropy, how much is right, and how much was asked for: sums over respects, ``[N]``."""
 
-    Only heroes whose species is asked for are judged, which is where a head can be seen. Clips in which another number
-    of heroes is found are not judged. Of two, the one who looks more like a species is taken to be meant, as when
-    films are measured.
+    loss: torch.Tensor
+    right: torch.Tensor
+    asked: torch.Tensor
+
+
+class StorylandJudge:
+    """A `storymem.training.judging.Judge`: cross entropy of what is read of heroes and scene.
+
+    Of each the mean over what is asked for. Only heroes whose species is asked for are judged, which is where a head
+    can be seen; of clips in which another number of heroes is found, only the scene is. Of two, the one who looks more
+    like a species is taken to be meant, as when films are measured.
 
     Args:
         options: see `StorylandJudgeOptions`.
@@ -57,69 +68,65 @@ class StorylandJudge:
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        try:
-            self.options = StorylandJudgeOptions.model_validate(dict(options))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = ".".join(str(part) for part in problem["loc"])
-            known = ", ".join(StorylandJudgeOptions.model_fields)
-            raise SettingsError(f"reward.options.{name}: {problem['msg']} (storyland knows {known}).") from None
-        self._network = load_reader(self.options.reader).network.eval().requires_grad_(False)
+        self.options = read_options(StorylandJudgeOptions, options, "reward.options")
+        reader = load_reader(self.options.reader, shipped="judge.safetensors")
+        self._network = reader.network.eval().requires_grad_(False)
 
     @property
     def identity(self) -> str:
         """See `Judge.identity`."""
-        return f"storyland/{weights_digest(self._network)}/{self.options.temperature:g}"
+        return f"storyland/{weights_digest(self._network)}/{self.options.scene:g}/{self.options.temperature:g}"
 
     def to(self, device: torch.device) -> StorylandJudge:
         """See `Judge.to`."""
         self._network.to(device)
         return self
 
-    def __call__(self, frames: torch.Tensor, labels: torch.Tensor) -> Judgement:
-        """See `Judge.__call__`; labels are those of `LABEL_CLASSES`."""
-        loss = frames.new_zeros(len(frames))
-        right = frames.new_full((len(frames),), torch.nan)
+    def __call__(self, frames: torch.Tensor, labels: torch.Tensor, setting: torch.Tensor) -> Judgement:
+        """See `Judge.__call__`; labels are those of `LABEL_CLASSES`, the setting is that of `SCENE_CLASSES`."""
         chosen = frames[:, :, frame_indices(frames.shape[2])].transpose(1, 2)
         pictures = to_reading_size(chosen.flatten(0, 1))
         pictures = pictures.reshape(*chosen.shape[:3], *pictures.shape[2:])  # [B, frames, 3, h, w]
-        with torch.no_grad():
-            maps = self._network.look(pictures.flatten(0, 1))[0]
-        finds = maps.reshape(*pictures.shape[:2], *maps.shape[1:]).cpu().numpy()
-        rows, tracks = [], []  # of the heroes who are judged
-        for row, (asked, one) in enumerate(zip(labels[:, :, _SPECIES] >= 0, finds, strict=True)):
+        maps, features = self._network.look(pictures.flatten(0, 1))
+        maps, features = (part.reshape(*pictures.shape[:2], *part.shape[1:]) for part in (maps, features))
+        scene = self._entropy(self._network.read_scene(features), SCENE_CLASSES, setting)
+        loss = self.options.scene * scene.loss / scene.asked.clamp(min=1)
+        right, asked = (scene.right, scene.asked) if self.options.scene else (0 * scene.right, 0 * scene.asked)
+        rows, tracks = [], []  # of the K heroes who are judged: the clip, and the heads
+        for row, (wanted, one) in enumerate(zip(labels[:, :, _SPECIES] >= 0, maps.detach().cpu().numpy(), strict=True)):
             found = follow_heads([find_heads(frame) for frame in one])
-            if found and len(found) == int(asked.sum()):
+            if found and len(found) == int(wanted.sum()):
                 rows += [row] * len(found)
                 tracks += found
-        if not rows:
-            return Judgement(loss + 0 * frames.flatten(1).sum(dim=1), right)
-        owners = torch.tensor(rows, device=frames.device)
-        read = self._read(pictures[owners], tracks)
-        wanted = torch.stack(_who_is_who(rows, labels, read["species"].detach()))  # [K, L]
-        judged, correct = frames.new_zeros(len(rows)), frames.new_zeros(len(rows))
-        for name, asked in zip(LABEL_CLASSES, wanted.unbind(1), strict=True):
+        if rows:
+            owners = torch.tensor(rows, device=frames.device)
+
+            def of_clip(values: torch.Tensor) -> torch.Tensor:  # sums of those of its heroes
+                return values.new_zeros(len(frames)).index_add(0, owners, values)
+
+            read = self._read(pictures[owners], tracks)
+            who = torch.stack(_who_is_who(rows, labels, read["species"].detach()))  # [K, L]
+            heroes = self._entropy(read, LABEL_CLASSES, who)
+            loss = loss + of_clip(heroes.loss / heroes.asked) / of_clip(torch.ones_like(heroes.loss)).clamp(min=1)
+            right, asked = right + of_clip(heroes.right), asked + of_clip(heroes.asked)
+        return Judgement(loss, (right / asked).detach())
+
+    def _entropy(self, read: Mapping[str, torch.Tensor], names: Iterable[str], wanted: torch.Tensor) -> _Entropy:
+        """Of N things that were read, ``[N, classes]`` in each respect, and are wanted so: ``[N, respects]``."""
+        loss = torch.zeros(len(wanted), device=wanted.device)
+        right = torch.zeros_like(loss)
+        for name, asked in zip(names, wanted.unbind(1), strict=True):
             said = read[name]
-            judged = judged + functional.cross_entropy(
+            loss = loss + functional.cross_entropy(
                 said / self.options.temperature, asked, ignore_index=-1, reduction="none"
             )
-            correct = correct + (said.argmax(dim=1) == asked)
-        known = (wanted >= 0).sum(dim=1)
-        heroes = loss.index_add(0, owners, torch.ones_like(judged)).clamp(min=1)
-        loss = loss.index_add(0, owners, judged / known) / heroes
-        sums = [frames.new_zeros(len(frames)).index_add(0, owners, part) for part in (correct, known.to(correct))]
-        return Judgement(loss, (sums[0] / sums[1]).detach())
+            right = right + (said.argmax(dim=1) == asked)
+        return _Entropy(loss, right, (wanted >= 0).sum(dim=1).to(loss))
 
     def _read(self, pictures: torch.Tensor, tracks: Sequence[Sequence[FloatArray | None]]) -> dict[str, torch.Tensor]:
         """What is read of each of K heroes in ``[K, frames, 3, h, w]``: log-probabilities ``[K, classes]``."""
         there = pictures.new_tensor([[float(box is not None) for box in track] for track in tracks])
-        first = [next(box for box in track if box is not None) for track in tracks]
-        boxes = torch.stack(
-            [
-                torch.stack([torch.from_numpy(one if box is None else box) for box in track])
-                for track, one in zip(tracks, first, strict=True)
-            ]
-        ).to(pictures)
+        boxes = torch.stack([torch.from_numpy(boxes_of(track)) for track in tracks]).to(pictures)
         boxes = steady(boxes, there)
         seen = self._network.see(pictures.flatten(0, 1), boxes.flatten(0, 1)).reshape(*pictures.shape[:2], -1)
         action = self._network.read_action(seen, boxes, there).log_softmax(-1)

@@ -7,7 +7,7 @@ its weights, attribute by attribute: no measurement can be better than its instr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,11 +21,19 @@ from storymem.errors import MediaError, ModelError
 if TYPE_CHECKING:
     from storymem.worlds.storyland.reader_network import ReaderNetwork
 
-__all__ = ["FloatArray", "HeroReading", "Reader", "ShotReading", "find_heads", "follow_heads", "load_reader"]
+__all__ = [
+    "FloatArray",
+    "HeroReading",
+    "Reader",
+    "ShotReading",
+    "boxes_of",
+    "find_heads",
+    "follow_heads",
+    "load_reader",
+]
 
 FloatArray = npt.NDArray[np.float32]
 
-_WEIGHTS = "reader.safetensors"
 SURE = 0.25  # a middle between two cells is half as likely in each
 _APART = 0.5  # of the mean head width: nearer than this, two finds are one head
 
@@ -107,8 +115,7 @@ class Reader:
 
         found = [box for box in track if box is not None]
         there = torch.tensor([[float(box is not None) for box in track]])
-        boxes = torch.from_numpy(np.stack([found[0] if box is None else box for box in track]))[None]
-        boxes = steady(boxes, there)
+        boxes = steady(torch.from_numpy(boxes_of(track))[None], there)
         # Read twice, as it is and in a mirror, where nothing but its side has changed.
         mirrored = torch.cat([WIDTH - boxes[..., :1], boxes[..., 1:]], -1)
         both, there = torch.cat([boxes, mirrored]), there.expand(2, -1)
@@ -156,11 +163,19 @@ def follow_heads(frames: list[list[FloatArray]]) -> list[list[FloatArray | None]
     return [[heads[side] if len(heads) == 2 else None for heads in frames] for side in (0, 1)]
 
 
-def load_reader(path: Path | None = None) -> Reader:
-    """The reader that comes with the package, or one of your own.
+def boxes_of(track: Sequence[FloatArray | None]) -> FloatArray:
+    """The boxes of one hero, frame by frame: [F, 4]; where there is none, the first that there is."""
+    first = next(box for box in track if box is not None)
+    return np.stack([first if box is None else box for box in track])
+
+
+def load_reader(path: Path | None = None, *, shipped: str = "reader.safetensors") -> Reader:
+    """A reader that comes with the package, or one of your own.
 
     Args:
         path: a file that `tools/train_storyland_reader.py` wrote; None is the package's.
+        shipped: which of the package's: the one that films are measured with, or ``judge.safetensors``, which training
+            learns from.
 
     Raises:
         ModelError: the file is missing or holds no reader.
@@ -170,8 +185,8 @@ def load_reader(path: Path | None = None) -> Reader:
 
     from storymem.worlds.storyland.reader_network import ReaderNetwork
 
-    with resources.as_file(resources.files(__package__) / _WEIGHTS) as shipped:
-        file = path or shipped
+    with resources.as_file(resources.files(__package__) / shipped) as own:
+        file = path or own
         try:
             with safe_open(file, framework="pt") as opened:
                 notes = opened.metadata() or {}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storymem.worlds.storyland.heroes import HERO_CLASSES, NOT_WORN
-from storymem.worlds.storyland.places import PLACES, TIMES, WEATHERS
-from storymem.worlds.storyland.shots import ACTIONS, SHOT_TYPES
+from storymem.worlds.storyland.shots import ACTIONS
+from storymem.worlds.storyland.truth import SCENE_CLASSES
 
 __all__ = [
     "CLASSES",
@@ -39,12 +39,6 @@ SECOND = 17
 GRID = 8
 """Pixels of a cell in which a head's middle is looked for."""
 
-SCENE_CLASSES: dict[str, tuple[str, ...]] = {
-    "place": tuple(PLACES),
-    "time": TIMES,
-    "weather": WEATHERS,
-    "shot_type": SHOT_TYPES,
-}
 CLASSES: dict[str, tuple[str, ...]] = {**SCENE_CLASSES, **HERO_CLASSES, "action": ACTIONS}
 """Everything that is read, with what it can be."""
 

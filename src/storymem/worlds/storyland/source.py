@@ -6,14 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from storymem.errors import SettingsError
 from storymem.worlds.storyland.captions import caption_clauses
+from storymem.worlds.storyland.options import read_options
 from storymem.worlds.storyland.rendering import DRAWINGS, render
 from storymem.worlds.storyland.stories import Clip as DrawnClip
 from storymem.worlds.storyland.stories import Group, sample_group
-from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_labels, hero_masks, labels_shown
+from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_subjects, scene_labels
 
 if TYPE_CHECKING:
     from storymem.training.clips import Caption, Clip
@@ -66,13 +66,7 @@ class StorylandSource:
 
     def __init__(self, width: int, height: int, num_frames: int, options: Mapping[str, Any]) -> None:
         self.width, self.height, self.num_frames = width, height, num_frames
-        try:
-            self.options = StorylandOptions.model_validate(dict(options))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = ".".join(str(part) for part in problem["loc"])
-            known = ", ".join(StorylandOptions.model_fields)
-            raise SettingsError(f"data.options.{name}: {problem['msg']} (storyland knows {known}).") from None
+        self.options = read_options(StorylandOptions, options, "data.options")
         # Asked for with every sample, while groups are drawn once: who is in which clip is remembered.
         self._subjects: OrderedDict[int, tuple[tuple[tuple[int, ...], ...], ...]] = OrderedDict()
 
@@ -103,6 +97,10 @@ class StorylandSource:
                 self._subjects.popitem(last=False)
         return self._subjects[index][clip]
 
+    def setting(self, index: int, clip: int) -> tuple[int, ...]:
+        """See `ClipSource.setting`: of `SCENE_CLASSES`."""
+        return scene_labels(self._group(index).clips[clip].spec)
+
     def group(self, index: int) -> Sequence[Clip]:
         """See `ClipSource.group`."""
         import torch
@@ -118,11 +116,7 @@ class StorylandSource:
             Clip(
                 frames,
                 tuple(_caption(clip, seed) for seed in (None, *range(1, self.options.phrasings))),
-                Subjects(
-                    torch.from_numpy(hero_masks(clip.spec, self.num_frames, self.height, self.width)),
-                    torch.from_numpy(hero_labels(clip.spec)),
-                    torch.from_numpy(labels_shown(clip.spec, self.num_frames, self.height, self.width)),
-                ),
+                Subjects(*map(torch.from_numpy, hero_subjects(clip.spec, self.num_frames, self.height, self.width))),
             )
             for frames, clip in zip(pixels, clips, strict=True)
         ]

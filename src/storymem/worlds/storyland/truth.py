@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from storymem.worlds.storyland.compositor import layer_boxes
 from storymem.worlds.storyland.heroes import ATTRIBUTES, HERO_CLASSES, class_of
-from storymem.worlds.storyland.places import PLACES
+from storymem.worlds.storyland.places import PLACES, TIMES, WEATHERS
 from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.scene import Scene, build_scene
-from storymem.worlds.storyland.shots import ACTIONS, ShotSpec
+from storymem.worlds.storyland.shots import ACTIONS, SHOT_TYPES, ShotSpec
 
-__all__ = ["LABEL_CLASSES", "ground_truth", "hero_labels", "hero_masks", "labels_shown"]
+__all__ = ["LABEL_CLASSES", "SCENE_CLASSES", "HeroSubjects", "ground_truth", "hero_subjects", "scene_labels"]
 
 Array = NDArray[np.float64]
 
+SCENE_CLASSES: dict[str, tuple[str, ...]] = {
+    "place": tuple(PLACES),
+    "time": TIMES,
+    "weather": WEATHERS,
+    "shot_type": SHOT_TYPES,
+}
+"""What `scene_labels` says, and what it can be."""
 LABEL_CLASSES: dict[str, tuple[str, ...]] = {**HERO_CLASSES, "action": ACTIONS}
-"""What `hero_labels` says of each hero, and what it can be."""
+"""What `HeroSubjects.labels` says of each hero, and what it can be."""
 
 # What of a hero must be in the picture for an attribute to be seen.
 _SHOWN_BY = {
@@ -52,7 +59,6 @@ def ground_truth(
       it would be.
     """
     scene = build_scene(spec, num_frames, height, width, fps)
-    kind = PLACES[spec.place.kind]
     heroes = []
     for index, actor in enumerate(spec.actors):
         parts = _boxes(scene, index, num_frames)
@@ -70,55 +76,57 @@ def ground_truth(
                 "visible": _visible(actor.hero.attributes(), parts, num_frames // 2, height, width),
             }
         )
+    return {**_setting(spec), "layout": spec.place.layout, "camera": spec.camera, "heroes": heroes}
+
+
+def _setting(spec: ShotSpec) -> dict[str, str | None]:
+    kind = PLACES[spec.place.kind]
     return {
         "place": spec.place.kind,
-        "layout": spec.place.layout,
         "time": None if kind.timeless else spec.time,
         "weather": None if kind.indoors else spec.weather,
         "shot_type": spec.shot_type,
-        "camera": spec.camera,
-        "heroes": heroes,
     }
 
 
-def hero_masks(spec: ShotSpec, num_frames: int, height: int, width: int, *, fps: float = FPS) -> NDArray[np.float32]:
-    """Where each of N heroes and what they wear and hold are: [N, F, H, W], 1 inside the box around them, 0 elsewhere.
+def scene_labels(spec: ShotSpec) -> tuple[int, ...]:
+    """Where and when a clip is: classes of `SCENE_CLASSES`, -1 for what its place does not have."""
+    said = _setting(spec)
+    return tuple(-1 if (value := said[name]) is None else SCENE_CLASSES[name].index(value) for name in SCENE_CLASSES)
 
-    Heroes are in the order of `ground_truth`. At edges of a box a pixel has the share that is covered.
+
+class HeroSubjects(NamedTuple):
+    """Each of N heroes of a clip, in the order of `ground_truth`.
+
+    Attributes:
+        masks: [N, F, H, W], 1 inside the box around them and what they wear and hold, 0 elsewhere; at edges of a box a
+            pixel has the share that is covered.
+        labels: [N, L], classes of `LABEL_CLASSES`, -1 for colours of what is not worn; also what this clip does not
+            show, as others may.
+        shown: [N, L], which of them it shows: what is seen of the looks in its middle frame, and what is done.
     """
+
+    masks: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    shown: NDArray[np.bool_]
+
+
+def hero_subjects(spec: ShotSpec, num_frames: int, height: int, width: int, *, fps: float = FPS) -> HeroSubjects:
+    """Where the heroes of a clip are, what they are, and what of it is seen."""
     scene = build_scene(spec, num_frames, height, width, fps)
+    across, down = np.arange(width), np.arange(height)
     masks = np.zeros((len(spec.actors), num_frames, height, width), dtype=np.float32)
-    for index in range(len(spec.actors)):
-        whole = _union(list(_boxes(scene, index, num_frames).values()))
-        x0, y0, x1, y1 = (edge[:, None] for edge in np.nan_to_num(whole).T)  # nothing is shown: no width, no height
-        across, down = np.arange(width), np.arange(height)
+    labels, shown = [], []
+    for index, actor in enumerate(spec.actors):
+        parts, attributes = _boxes(scene, index, num_frames), actor.hero.attributes()
+        x0, y0, x1, y1 = (edge[:, None] for edge in np.nan_to_num(_union(list(parts.values()))).T)  # not shown: 0 wide
         columns = np.clip(np.minimum(x1, across + 1) - np.maximum(x0, across), 0, 1)  # [F, W]
         rows = np.clip(np.minimum(y1, down + 1) - np.maximum(y0, down), 0, 1)  # [F, H]
         masks[index] = rows[:, :, None] * columns[:, None, :]
-    return masks
-
-
-def hero_labels(spec: ShotSpec) -> NDArray[np.int64]:
-    """Looks and deeds of each of N heroes: [N, L], classes of `LABEL_CLASSES`, -1 for colours of what is not worn.
-
-    Also what this shot does not show of them, as others may.
-    """
-    rows = [
-        [*(class_of(name, value) for name, value in actor.hero.attributes().items()), ACTIONS.index(actor.action)]
-        for actor in spec.actors
-    ]
-    return np.array(rows, dtype=np.int64)
-
-
-def labels_shown(spec: ShotSpec, num_frames: int, height: int, width: int, *, fps: float = FPS) -> NDArray[np.bool_]:
-    """Which of `hero_labels` a clip shows: [N, L]; what is seen of the looks in its middle frame, and what is done."""
-    scene = build_scene(spec, num_frames, height, width, fps)
-    rows = []
-    for index, actor in enumerate(spec.actors):
-        parts = _boxes(scene, index, num_frames)
-        visible = _visible(actor.hero.attributes(), parts, num_frames // 2, height, width)
-        rows.append([*(name in visible for name in HERO_CLASSES), True])
-    return np.array(rows)
+        labels.append([*(class_of(name, value) for name, value in attributes.items()), ACTIONS.index(actor.action)])
+        visible = _visible(attributes, parts, num_frames // 2, height, width)
+        shown.append([*(name in visible for name in HERO_CLASSES), True])
+    return HeroSubjects(masks, np.array(labels, dtype=np.int64), np.array(shown))
 
 
 def _boxes(scene: Scene, actor: int, num_frames: int) -> dict[str, Array]:
