@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,11 @@ def test_from_suite_to_report_without_a_model(tmp_path: Path) -> None:
     assert "Controls are no systems" in output  # no word of systems that differ or not: there are none
     assert (tmp_path / "report" / "report.html").is_file()
     assert json.loads((tmp_path / "report" / "comparison.json").read_text())["suite"]["suite"] == "storyland"
+
+
+def test_the_settings_of_a_film_can_be_sent_to_another_process() -> None:
+    settings = ModelSettings(resolve_model(ModelRequest("storyland")), {}, 0)
+    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 @pytest.mark.slow

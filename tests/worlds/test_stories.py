@@ -177,3 +177,36 @@ def test_groups_show_both_heroes_as_often_as_is_said() -> None:
         assert least <= mean <= most, (together, mean)
     lone = sample_group(3, clips=9, two_heroes=0.0, together=1.0)
     assert {len(clip.spec.actors) for clip in lone.clips} == {1}
+
+
+def test_groups_with_portraits_begin_with_one_of_each_hero() -> None:
+    for seed in range(20):
+        group = sample_group(seed, clips=5, two_heroes=0.6, told=0.3, together=0.6, portraits=1)
+        portraits = [index for index, clip in enumerate(group.clips) if clip.portrait]
+        introduced = sorted(group.clips[index].spec.actors[0].name for index in portraits)
+        assert introduced == sorted(group.names)
+        for index in portraits:
+            spec = group.clips[index].spec
+            assert (len(spec.actors), spec.actors[0].action, spec.place.kind, spec.time) == (
+                1,
+                "wave",
+                "meadow",
+                "noon",
+            )
+            assert (spec.weather, spec.shot_type, spec.camera) == ("clear", "medium", "static")
+            assert group.clips[index].style == "full"
+        for index, clip in enumerate(group.clips):
+            for actor, others in zip(clip.spec.actors, group.subjects(index), strict=True):
+                names = [{one.name for one in group.clips[other].spec.actors} for other in others]
+                assert all(actor.name in name for name in names)
+                assert index not in others
+                if not clip.portrait:  # a shot remembers its heroes by their portraits
+                    assert [group.clips[other].portrait for other in others] == [True]
+
+
+def test_where_there_are_no_portraits_groups_are_as_they_were() -> None:
+    plain = [sample_group(seed, clips=5, together=0.6) for seed in range(40)]
+    assert plain == [sample_group(seed, clips=5, together=0.6, portraits=0) for seed in range(40)]
+    assert not any(clip.portrait for group in plain for clip in group.clips)
+    some = [sample_group(seed, clips=5, together=0.6, portraits=0.5) for seed in range(40)]
+    assert 8 < sum(any(clip.portrait for clip in group.clips) for group in some) < 32

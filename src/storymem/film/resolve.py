@@ -139,7 +139,7 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         negative_prompt=next((entry.negative_prompt for entry in entries if entry.negative_prompt), ""),
         continue_with="mm2v" if any("mm2v" in entry.name for entry in entries) else "mi2v",
         note=" ".join(f"{entry.name}: {entry.note}" for entry in spoken if entry.note),
-        memory={} if base is None else base.memory,
+        memory={} if base is None else dict(base.memory),  # can be sent to another process
         portraits=base is not None and base.portraits,
         portrait_prompt=None if base is None else base.portrait_prompt,
         request=request,

@@ -35,6 +35,8 @@ class StorylandOptions(BaseModel):
         told: share of captions that tell the looks, which the others leave to memory.
         together: in groups of two heroes, share of clips that show both; after one of each alone and one of both.
             null: about a third do.
+        portraits: share of groups in which the first clip of each hero alone is a portrait, which the other clips
+            remember it by, as in films that begin with portraits. null: none.
         phrasings: captions per clip, which say the same in other words.
         device: where pictures are drawn, in torch's words.
     """
@@ -47,6 +49,7 @@ class StorylandOptions(BaseModel):
     two_heroes: float = Field(default=0.4, ge=0, le=1)
     told: float = Field(default=0.4, ge=0, le=1)
     together: float | None = Field(default=None, ge=0, le=1)
+    portraits: float | None = Field(default=None, ge=0, le=1)
     phrasings: int = Field(default=2, ge=1)
     device: str = "cpu"
 
@@ -136,6 +139,7 @@ class StorylandSource:
             two_heroes=options.two_heroes,
             told=options.told,
             together=options.together,
+            portraits=options.portraits or 0.0,
         )
 
 

@@ -17,11 +17,19 @@ __all__ = ["Clip", "Group", "StoryShot", "WorldStory", "sample_group", "sample_s
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A shot with its caption; `style` says how much of the looks the caption tells."""
+    """A shot with its caption.
+
+    Attributes:
+        spec: what it shows.
+        caption: says so.
+        style: how much of the looks the caption tells.
+        portrait: it introduces a hero, as portraits before a film do.
+    """
 
     spec: ShotSpec
     caption: str
     style: CaptionStyle
+    portrait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +48,17 @@ class Group:
     clips: tuple[Clip, ...]
 
     def subjects(self, index: int) -> tuple[tuple[int, ...], ...]:
-        """For each hero of clip `index`, from left to right, the other clips that show that hero."""
-        return tuple(
-            tuple(
-                i
-                for i, clip in enumerate(self.clips)
-                if i != index and actor.name in {other.name for other in clip.spec.actors}
-            )
-            for actor in self.clips[index].spec.actors
-        )
+        """For each hero of clip `index`, from left to right, the other clips that show that hero; in a group with
+        portraits these alone, but for what a portrait itself is to remember."""
+
+        def shows(clip: Clip, name: str) -> bool:
+            return name in {actor.name for actor in clip.spec.actors}
+
+        others = [(i, clip) for i, clip in enumerate(self.clips) if i != index]
+        if not self.clips[index].portrait and any(clip.portrait for _, clip in others):
+            others = [(i, clip) for i, clip in others if clip.portrait]
+        actors = self.clips[index].spec.actors
+        return tuple(tuple(i for i, clip in others if shows(clip, actor.name)) for actor in actors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ def sample_group(
     two_heroes: float = 0.4,
     told: float = 0.4,
     together: float | None = None,
+    portraits: float = 0.0,
 ) -> Group:
     """A group by lot.
 
@@ -111,14 +122,20 @@ def sample_group(
         told: the chance that a caption tells the looks, which others leave to memory.
         together: in groups of two heroes, the chance that a clip shows both; after one of each alone and one of both.
             None: about a third do.
+        portraits: the chance that the first clip of each hero alone is a portrait.
     """
     rng = Random(f"storyland/group/{split}/{seed}")
     number = 2 if rng.random() < two_heroes else 1
     heroes, names = sample_heroes(rng, number, split), sample_names(rng, number)
     places = tuple(sample_place(rng, split) for _ in range(rng.choice((2, 3, 3, 4))))
     casts: tuple[tuple[int, ...], ...] = ((0,),) if number == 1 else ((0,), (1,), (0, 1))
+    introduced = bool(portraits) and rng.random() < portraits  # no lot is drawn where there never are any
     made = []
     for index in range(clips):
+        if introduced and index < number:
+            spec = _portrait(rng, heroes[index], names[index], split)
+            made.append(Clip(spec, caption(spec, "full"), "full", portrait=True))
+            continue
         # Everyone is in at least one of the first clips; after that by lot.
         if index < (2 if together is None else 1) * len(casts):
             cast = casts[index % len(casts)]
@@ -138,6 +155,14 @@ def sample_group(
         made.append(Clip(spec, caption(spec, style), style))
     rng.shuffle(made)
     return Group(heroes, names, places, tuple(made))
+
+
+def _portrait(rng: Random, hero: Hero, name: str, split: Split) -> ShotSpec:
+    """As the small model makes portraits: the hero waves in the meadow at noon, in a medium shot."""
+    place = sample_place(rng, split, "meadow")
+    spec = stage(rng, (hero,), (name,), place, "noon", "clear", shot_type="medium")
+    actor = replace(spec.actors[0], action="wave", x=round(rng.uniform(-0.12, 0.12), 3))
+    return replace(spec, actors=(actor,), camera="static")
 
 
 _AND = {1: "{0}", 2: "{0} and {1}"}
