@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 from storymem.errors import SettingsError, StoryMemError
 from storymem.training.judging import open_judge
 from storymem.worlds.storyland import render, sample_group, sample_shot
-from storymem.worlds.storyland.judge import StorylandJudge, _who_is_who
-from storymem.worlds.storyland.reader import load_reader
+from storymem.worlds.storyland.judge import StorylandJudge, _who_is_who, _with_gradients
+from storymem.worlds.storyland.reader import find_heads, load_reader
 from storymem.worlds.storyland.shots import ShotSpec
 from storymem.worlds.storyland.source import StorylandSource
 from storymem.worlds.storyland.truth import LABEL_CLASSES, SCENE_CLASSES, ground_truth, hero_subjects, scene_labels
@@ -163,14 +164,14 @@ def test_it_is_a_stranger_to_the_reader_that_measures() -> None:
 
 def test_its_options(tmp_path: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, scene, temperature"
+        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, action, scene, temperature"
     ):
         StorylandJudge({"temperature": 0})
     with pytest.raises(SettingsError, match=r"reward.options.raeder"):
         StorylandJudge({"raeder": "x"})
     with pytest.raises(StoryMemError, match="none"):
         StorylandJudge({"reader": tmp_path / "none.safetensors"})
-    for other in ({"temperature": 2}, {"scene": 1}):
+    for other in ({"temperature": 2}, {"scene": 1}, {"action": 1}):
         assert StorylandJudge({}).identity != StorylandJudge(other).identity
 
 
@@ -179,3 +180,15 @@ def test_it_is_known_to_training() -> None:
 
     register_worlds()
     assert isinstance(open_judge("storyland", {}), StorylandJudge)
+
+
+def test_where_heads_are_can_be_learned_from(of_heroes: StorylandJudge, clips: Clips) -> None:
+    """What was found is found again, in cells that have gradients: a jump is told by them."""
+    network = of_heroes._network
+    pictures = clips.frames[:2, :, :5].transpose(1, 2).clone().requires_grad_()
+    maps = network.look(pictures.flatten(0, 1))[0].unflatten(0, (2, 5))
+    finds = [[find_heads(frame)[0] for frame in one] for one in maps.detach().numpy()]
+    boxes = torch.tensor(np.array(finds))
+    again = _with_gradients(boxes, maps)
+    torch.testing.assert_close(again, boxes)
+    assert again.requires_grad

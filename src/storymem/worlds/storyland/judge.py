@@ -6,7 +6,7 @@ other drawings: films are measured with the one, and the other one judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from storymem.training.encode import weights_digest
 from storymem.training.judging import Judgement
 from storymem.worlds.storyland.options import read_options
 from storymem.worlds.storyland.reader import FloatArray, boxes_of, find_heads, follow_heads, load_reader
-from storymem.worlds.storyland.reader_network import frame_indices, steady, to_reading_size
+from storymem.worlds.storyland.reader_network import GRID, frame_indices, steady, to_reading_size
 from storymem.worlds.storyland.truth import LABEL_CLASSES, SCENE_CLASSES
 
 __all__ = ["StorylandJudge", "StorylandJudgeOptions"]
@@ -32,6 +32,7 @@ class StorylandJudgeOptions(BaseModel):
     Attributes:
         reader: the weights of an attribute reader, as `tools/train_storyland_reader.py` writes them; null: the
             package's second one, which measures nothing.
+        action: how much what a hero does counts beside each of the looks, which count 1.
         scene: how much place, time, weather and shot type count beside the heroes, who count 1; 0: not at all.
         temperature: the reader's logits are divided by it, so that a clip that is plainly wrong still counts, and one
             that is right does not for long.
@@ -40,12 +41,13 @@ class StorylandJudgeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Path | None = None
+    action: float = Field(default=2.0, ge=0, allow_inf_nan=False)
     scene: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     temperature: float = Field(default=1.5, gt=0, allow_inf_nan=False)
 
 
 class _Entropy(NamedTuple):
-    """Cross entropy, how much is right, and how much was asked for: sums over respects, ``[N]``."""
+    """The mean cross entropy of what was asked for, how much of it is right, and how much it is; each ``[N]``."""
 
     loss: torch.Tensor
     right: torch.Tensor
@@ -75,7 +77,8 @@ class StorylandJudge:
     @property
     def identity(self) -> str:
         """See `Judge.identity`."""
-        return f"storyland/{weights_digest(self._network)}/{self.options.scene:g}/{self.options.temperature:g}"
+        numbers = self.options.model_dump(exclude={"reader"}).values()
+        return "/".join(["storyland", weights_digest(self._network), *(f"{number:g}" for number in numbers)])
 
     def to(self, device: torch.device) -> StorylandJudge:
         """See `Judge.to`."""
@@ -89,8 +92,8 @@ class StorylandJudge:
         pictures = pictures.reshape(*chosen.shape[:3], *pictures.shape[2:])  # [B, frames, 3, h, w]
         maps, features = self._network.look(pictures.flatten(0, 1))
         maps, features = (part.reshape(*pictures.shape[:2], *part.shape[1:]) for part in (maps, features))
-        scene = self._entropy(self._network.read_scene(features), SCENE_CLASSES, setting)
-        loss = self.options.scene * scene.loss / scene.asked.clamp(min=1)
+        scene = self._entropy(self._network.read_scene(features), dict.fromkeys(SCENE_CLASSES, 1.0), setting)
+        loss = self.options.scene * scene.loss
         right, asked = (scene.right, scene.asked) if self.options.scene else (0 * scene.right, 0 * scene.asked)
         rows, tracks = [], []  # of the K heroes who are judged: the clip, and the heads
         for row, (wanted, one) in enumerate(zip(labels[:, :, _SPECIES] >= 0, maps.detach().cpu().numpy(), strict=True)):
@@ -104,33 +107,49 @@ class StorylandJudge:
             def of_clip(values: torch.Tensor) -> torch.Tensor:  # sums of those of its heroes
                 return values.new_zeros(len(frames)).index_add(0, owners, values)
 
-            read = self._read(pictures[owners], tracks)
+            read = self._read(pictures[owners], maps[owners], tracks)
             who = torch.stack(_who_is_who(rows, labels, read["species"].detach()))  # [K, L]
-            heroes = self._entropy(read, LABEL_CLASSES, who)
-            loss = loss + of_clip(heroes.loss / heroes.asked) / of_clip(torch.ones_like(heroes.loss)).clamp(min=1)
+            heroes = self._entropy(read, {**dict.fromkeys(LABEL_CLASSES, 1.0), "action": self.options.action}, who)
+            loss = loss + of_clip(heroes.loss) / of_clip(torch.ones_like(heroes.loss)).clamp(min=1)
             right, asked = right + of_clip(heroes.right), asked + of_clip(heroes.asked)
         return Judgement(loss, (right / asked).detach())
 
-    def _entropy(self, read: Mapping[str, torch.Tensor], names: Iterable[str], wanted: torch.Tensor) -> _Entropy:
+    def _entropy(
+        self, read: Mapping[str, torch.Tensor], weights: Mapping[str, float], wanted: torch.Tensor
+    ) -> _Entropy:
         """Of N things that were read, ``[N, classes]`` in each respect, and are wanted so: ``[N, respects]``."""
         loss = torch.zeros(len(wanted), device=wanted.device)
-        right = torch.zeros_like(loss)
-        for name, asked in zip(names, wanted.unbind(1), strict=True):
+        right, weight = torch.zeros_like(loss), torch.zeros_like(loss)
+        for (name, counts), asked in zip(weights.items(), wanted.unbind(1), strict=True):
             said = read[name]
-            loss = loss + functional.cross_entropy(
+            loss = loss + counts * functional.cross_entropy(
                 said / self.options.temperature, asked, ignore_index=-1, reduction="none"
             )
+            weight = weight + counts * (asked >= 0)
             right = right + (said.argmax(dim=1) == asked)
-        return _Entropy(loss, right, (wanted >= 0).sum(dim=1).to(loss))
+        mean = torch.where(weight > 0, loss / weight.clamp(min=1e-6), 0 * loss)
+        return _Entropy(mean, right, (wanted >= 0).sum(dim=1).to(loss))
 
-    def _read(self, pictures: torch.Tensor, tracks: Sequence[Sequence[FloatArray | None]]) -> dict[str, torch.Tensor]:
+    def _read(
+        self, pictures: torch.Tensor, maps: torch.Tensor, tracks: Sequence[Sequence[FloatArray | None]]
+    ) -> dict[str, torch.Tensor]:
         """What is read of each of K heroes in ``[K, frames, 3, h, w]``: log-probabilities ``[K, classes]``."""
         there = pictures.new_tensor([[float(box is not None) for box in track] for track in tracks])
         boxes = torch.stack([torch.from_numpy(boxes_of(track)) for track in tracks]).to(pictures)
+        moving = steady(_with_gradients(boxes, maps), there)  # a jump is a matter of where heads are
         boxes = steady(boxes, there)
         seen = self._network.see(pictures.flatten(0, 1), boxes.flatten(0, 1)).reshape(*pictures.shape[:2], -1)
-        action = self._network.read_action(seen, boxes, there).log_softmax(-1)
+        action = self._network.read_action(seen, moving, there).log_softmax(-1)
         return {**self._network.read_looks(seen, there), "action": action}
+
+
+def _with_gradients(boxes: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Boxes ``[K, frames, 4]`` as the very cells of ``[K, frames, 5, h, w]`` say that they were found in."""
+    rows, columns = (torch.arange(size, device=maps.device) for size in maps.shape[-2:])
+    middles = [maps[:, :, 1] + columns, maps[:, :, 2] + rows[:, None]]
+    every = torch.stack([*middles, *maps[:, :, 3:].clamp(-1, 3).exp().unbind(2)], dim=-1).flatten(2, 3) * GRID
+    nearest = (every.detach() - boxes[:, :, None]).abs().sum(dim=-1).argmin(dim=-1)
+    return every.gather(2, nearest[:, :, None, None].expand(-1, -1, 1, 4)).squeeze(2)
 
 
 def _who_is_who(rows: Sequence[int], labels: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:
