@@ -66,16 +66,19 @@ class System:
     portraits: bool = False
 
 
-def _guided(scale: float) -> dict[str, System]:
-    settings: dict[str, Any] = {"memory": {"capacity": 10, "sink": 3}, "sampling": {"memory_guidance_scale": scale}}
-    of_cast = {**settings, "memory": {**settings["memory"], "recall": "cast"}}
+def _guided(scale: float | None) -> dict[str, System]:
+    """Those with memory guidance; None: 2 in the one that is named after it, and the model's own in the others."""
+    guided: dict[str, Any] = dict(GUIDED) if scale is None else {"memory_guidance_scale": scale}
+    memory: dict[str, Any] = {"capacity": 10, "sink": 3}
+    own: dict[str, Any] = {"memory": memory, "sampling": {} if scale is None else guided}
+    of_cast = {**own, "memory": {**memory, "recall": "cast"}}
     return {
-        "guided": System(f"the same, led by the memory: guidance of {scale:g}", **settings),
-        "cast": System(
-            "guided, and every prompt that names a hero tells the looks: a script's cast", **settings, cast=True
+        "guided": System(
+            f"the same, led by the memory: guidance of {guided['memory_guidance_scale']:g}", memory, guided
         ),
+        "cast": System("every prompt that names a hero tells the looks too: a script's cast", **own, cast=True),
         "portraits": System(
-            "guided by nothing but portraits of the heroes that a shot names, made before the film",
+            "nothing remembered but portraits of the heroes that a shot names, made before the film",
             **of_cast,
             portraits=True,
         ),
@@ -84,14 +87,13 @@ def _guided(scale: float) -> dict[str, System]:
 
 
 ORACLE, DECODED = "oracle", "decoded"
-MEMORY_GUIDANCE: float = GUIDED["memory_guidance_scale"]
 SYSTEMS = {
     ORACLE: System("the true drawings in place of generated shots: what the reader allows"),
     DECODED: System("the true drawings through the model's VAE: what its latents and decoder allow"),
     "memory": System(
         "memory as the method has it: 10 keyframes, 3 of them sink, S = 5", {"capacity": 10, "sink": 3}, METHOD
     ),
-    **_guided(MEMORY_GUIDANCE),
+    **_guided(None),
     "none": System("no memory: the base alone", {"capacity": 0, "sink": 0}),
     # With one keyframe per shot, no judge and no threshold, that one is the shot's first frame, always.
     "first-frame": System(
@@ -140,8 +142,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--memory-guidance",
         type=float,
-        default=MEMORY_GUIDANCE,
-        help="of the systems guided, cast and those of portraits (default %(default)g)",
+        help="of the systems guided (if not given, 2), cast and those of portraits (the model's own)",
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")

@@ -1,7 +1,6 @@
-"""Put a trained Storyland model, or a LoRA on it, into the package, where `storymem generate` finds it by name.
+"""Put a trained Storyland model into the package, where `storymem generate` finds it by name.
 
-    python tools/package_storyland.py runs/storyland/clips/model           # storyland
-    python tools/package_storyland.py --lora runs/storyland/fast/lora      # storyland-fast, a LoRA on it
+    python tools/package_storyland.py runs/storyland/judged/model
 
 Weights are rounded to bfloat16; what a folder says of the machine it was written on is left out. Measure the result by
 `python benchmarks/storyland.py` before it is committed: every version stays in the repository's history.
@@ -15,11 +14,9 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from storymem.film.storage import write_file
 from storymem.models.checkpoints import load_components
-from storymem.training.output import replacing_folder, save_model
+from storymem.training.output import save_model
 
 PACKAGED = Path(__file__).parents[1] / "src" / "storymem" / "models" / "packaged"
 LIMIT = 40e6
@@ -51,20 +48,6 @@ def package_model(source: Path, target: Path = PACKAGED / "storyland") -> int:
     return _checked(target)
 
 
-def package_lora(source: Path, target: Path = PACKAGED / "storyland-fast") -> int:
-    """Write the LoRA's folder; its size in bytes. How it is sampled stands in the catalogue.
-
-    Raises:
-        SystemExit: it is too large.
-    """
-    with replacing_folder(target) as folder:
-        for path in sorted(source.glob("backbone*.safetensors")):  # one for each expert
-            rounded = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}
-            save_file(rounded, folder / path.name, {"format": "pt"})
-        write_file(folder / "adapter_config.json", (source / "adapter_config.json").read_bytes())
-    return _checked(target)
-
-
 def _checked(target: Path) -> int:
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     if size > LIMIT:
@@ -74,7 +57,6 @@ def _checked(target: Path) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="OUTPUT/model, a diffusers folder, or OUTPUT/lora, of a training run")
-    parser.add_argument("--lora", action="store_true", help="it is a LoRA")
+    parser.add_argument("source", type=Path, help="OUTPUT/model of a training run, or another diffusers folder")
     args = parser.parse_args()
-    print(f"{(package_lora if args.lora else package_model)(args.source) / 1e6:.1f} MB in {PACKAGED}")
+    print(f"{package_model(args.source) / 1e6:.1f} MB in {PACKAGED}")

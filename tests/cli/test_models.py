@@ -29,7 +29,7 @@ def test_list() -> None:
     assert all(name in shown.stdout for name in CATALOG)
     rows = json.loads(run("list", "--json").stdout)
     assert [row["name"] for row in rows] == list(CATALOG)
-    assert [row["name"] for row in rows if row["installed"]] == ["storyland", "storyland-fast", "tiny-random"]
+    assert [row["name"] for row in rows if row["installed"]] == ["storyland", "tiny-random"]
 
 
 def test_show() -> None:

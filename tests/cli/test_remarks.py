@@ -11,6 +11,7 @@ from storymem.cli.remarks import remarks
 from storymem.film.film_settings import FilmSettings
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.models.catalog import CATALOG
+from storymem.models.store import Lock, folder_of, write_lock
 from storymem.story import load_story
 
 SCRIPT = """
@@ -37,18 +38,21 @@ def test_what_the_small_model_was_made_for_is_told_first(tmp_path: Path) -> None
     assert [sentence.split(":")[0] for sentence in _said(tmp_path)] == ["storyland"]
 
 
-def test_what_is_said_of_a_lora_is_said_by_its_own_name(tmp_path: Path) -> None:
-    path = tmp_path / "script.yaml"
-    path.write_text(SCRIPT.format(defaults="", length="num_frames: 25"), encoding="utf-8")
-    story, resolved = load_story(path), resolve_model(ModelRequest("storyland", (("storyland-fast", 1.0),)))
-    said = remarks(story, FilmSettings.for_story(story, sampling=dict(resolved.sampling)), resolved)
-    assert said == ["storyland-fast: " + CATALOG["storyland-fast"].note]
-
-
-def test_a_lora_of_the_catalogue_is_told_of_in_place_of_its_base(tmp_path: Path) -> None:
-    assert _said(tmp_path, model="storyland-fast") == ["storyland-fast: " + CATALOG["storyland-fast"].note]
-    strange = _said(tmp_path, model="storyland-fast", length="id: x}\n      - {prompt: The quokka waves.")
-    assert any("quokka" in sentence for sentence in strange)
+def test_what_is_said_of_a_lora_is_said_by_its_own_name_in_place_of_its_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORYMEM_HOME", str(tmp_path / "home"))
+    lora = CATALOG["lightning-i2v"]
+    (folder_of(lora) / lora.subfolder).mkdir(parents=True)
+    write_lock(lora, Lock(str(lora.repo), str(lora.revision), {}, {}))
+    for where, strange in (("", []), ("id: x}\n      - {prompt: The quokka waves.", ["quokka"])):
+        path = tmp_path / "script.yaml"
+        path.write_text(SCRIPT.format(defaults="", length=where or "num_frames: 25"), encoding="utf-8")
+        story, resolved = load_story(path), resolve_model(ModelRequest("storyland", (("lightning-i2v", 1.0),)))
+        said = remarks(story, FilmSettings.for_story(story, sampling=dict(resolved.sampling)), resolved)
+        assert said[0] == "lightning-i2v: " + lora.note
+        assert not any(sentence.startswith("storyland:") for sentence in said)
+        assert all(any(word in sentence for sentence in said) for word in strange)
 
 
 @pytest.mark.parametrize("where", [{"length": "duration: 5"}, {"defaults": "defaults: {duration: 5}"}])
@@ -118,11 +122,11 @@ def test_what_the_cast_adds_counts_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "defaults", "length", "told"),
     [
-        ("storyland-fast", "defaults: {negative_prompt: rain}", "num_frames: 25", True),
-        ("storyland-fast", "", "negative_prompt: rain", True),
-        ("storyland-fast", "defaults: {negative_prompt: rain, guidance_scale: 2}", "num_frames: 25", False),
-        ("storyland-fast", "", "num_frames: 25", False),
-        ("storyland", "defaults: {negative_prompt: rain}", "num_frames: 25", False),
+        ("storyland", "defaults: {negative_prompt: rain}", "num_frames: 25", True),
+        ("storyland", "", "negative_prompt: rain", True),
+        ("storyland", "defaults: {negative_prompt: rain, guidance_scale: 2}", "num_frames: 25", False),
+        ("storyland", "", "num_frames: 25", False),
+        ("tiny-random", "defaults: {negative_prompt: rain}", "num_frames: 25", False),
     ],
 )
 def test_a_negative_prompt_without_effect_is_told_of(

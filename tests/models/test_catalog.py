@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
-from safetensors.torch import load_file
 from transformers import UMT5Config, UMT5EncoderModel
 
 from storymem.errors import ModelError
@@ -93,14 +92,6 @@ def test_the_packaged_models_parameters() -> None:
 def test_the_loras_parameters(rank: int, name: str) -> None:
     per_block = 8 * rank * 2 * 5120 + 2 * rank * (5120 + 13824)
     assert CATALOG[name].parameters["transformer"] == pytest.approx(40 * per_block / 1e9, abs=0.001)
-
-
-def test_the_packaged_loras_parameters() -> None:
-    for component, expert in (("transformer", "high"), ("transformer_2", "low")):
-        tensors = load_file(locate("storyland-fast") / f"backbone_{expert}_noise.safetensors")
-        assert sum(map(torch.Tensor.numel, tensors.values())) / 1e9 == pytest.approx(
-            CATALOG["storyland-fast"].parameters[component], rel=0.01
-        )
 
 
 def test_needs_fall_with_offload_and_quantization() -> None:

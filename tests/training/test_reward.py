@@ -104,6 +104,36 @@ def test_the_judge_is_told_which_setting_each_clip_should_have(small_model: Path
     assert batch.clips == tuple((plan.group, plan.clip) for plan in plans.samples)
 
 
+@pytest.mark.parametrize("experts", [1, 2])
+def test_all_but_the_subjects_can_be_kept_as_the_guided_model_has_it(
+    small_model: Path, tmp_path: Path, experts: int
+) -> None:
+    """As far as the guided model says what the model in training says: nearer to it than without."""
+    model = louder(small_model, tmp_path / "model", experts=experts)
+    learning = ("train=full", "steps=12", "batch_size=4", "optimizer.learning_rate=5e-3", "ema.decay=0",
+                "noise.shift=1", "distil={guidance_scale: 2.0, memory_guidance_scale: 2.0}")  # fmt: skip
+    away = {}
+    for keep in (1e-6, 3.0):
+        out = tmp_path / str(keep)
+        train(memory_stage(model, out, *learning, f"reward.keep={keep}"))
+        stage = memory_stage(model, out, *learning, "reward.keep=1")
+        task: Any = MemoryRun(stage, make_accelerator(stage)).task("model" if experts == 1 else "both")
+        batch, text = task._made(0, 0)
+        conditions = conditions_of(batch, task.geometry, 5)
+        made = task.make(task.module, batch, text, conditions, [0, 2])
+        after = MemoryRun(memory_stage(out / "model", tmp_path / "again", *learning, "reward.keep=1"),
+                          make_accelerator(stage)).task(task.name).module  # fmt: skip
+        number, elsewhere, sums = batch.memory.shape[2], task._elsewhere(batch), []
+        assert 0 < elsewhere.mean() < 1
+        for step, given in made.given.items():
+            asked = (given, task._timesteps(step, batch), text, conditions[0].positions)
+            guided = task._teacher.velocity(task.module, *asked, number)
+            said = after(*asked)[0][:, :, number:]
+            sums.append(float((elsewhere * (said - guided).square()).sum()))
+        away[keep] = sum(sums)
+    assert away[3.0] < 0.7 * away[1e-6], away
+
+
 def test_both_experts_learn_from_the_same_shots(small_model: Path, tmp_path: Path) -> None:
     model = louder(small_model, tmp_path / "model", experts=2)
     stage = memory_stage(model, tmp_path / "out", "train=full", "steps=2", "noise.shift=1")
@@ -184,11 +214,13 @@ def test_it_goes_on_where_it_was(small_model: Path, tmp_path: Path) -> None:
     [
         ((REWARD,), "reward makes shots without guidance by the prompt: set conditioning.drop_prompt to 0"),
         ((REWARD, ALONE, "distil={guidance_scale: 2}"), "distil and reward say different things"),
+        ((REWARD, ALONE, "reward.keep=1"), "reward.keep needs distil"),
+        ((REWARD, ALONE, "reward.keep=1", "distil={guidance_scale: 2}"), "reward.keep needs train: full"),
         ((REWARD, ALONE, "tokens={clip: 0.5}"), "tokens.clip does nothing with reward"),
         ((REWARD, ALONE, "noise.distribution=logit_normal"), "noise.distribution does nothing with reward"),
         ((REWARD, ALONE, "sample.guidance_scale=2"), "sample.guidance_scale does nothing with reward"),
         (("reward={steps: 1}", ALONE), "reward.steps: is 1; input should be greater than or equal to 2"),
-        (("reward={step: 4}", ALONE), "known are steps, options"),
+        (("reward={step: 4}", ALONE), "known are steps, keep, options"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(

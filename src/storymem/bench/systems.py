@@ -8,7 +8,6 @@ from typing import Any
 
 from storymem.errors import SettingsError
 from storymem.film.film_settings import FilmSettings
-from storymem.models.catalog import CATALOG
 from storymem.story import Story
 
 __all__ = ["CONTROLS", "GUIDED", "METHOD", "SYSTEMS", "System", "systems_named"]
@@ -55,9 +54,9 @@ class System:
 METHOD: Mapping[str, Any] = {"memory_guidance_scale": 1.0}
 """Fields of `SamplingConfig`: the method has no guidance by memory, whatever a model's own settings are."""
 
-_GUIDANCE: float = CATALOG["storyland"].sampling["memory_guidance_scale"]
+_GUIDANCE = 2.0
 GUIDED: Mapping[str, Any] = {"memory_guidance_scale": _GUIDANCE}
-"""Likewise: what the catalogue says of the small model."""
+"""Likewise: as strong as helped a small model that had not learned to do without."""
 
 SYSTEMS: Mapping[str, System] = {
     system.name: system

@@ -241,8 +241,15 @@ class MemoryStage(_DenoisingStage):
     def _judged(self) -> MemoryStage:
         if self.reward is None:
             return self
-        if self.distil is not None:
-            raise ValueError("distil and reward say different things of what is learned: leave one of them out")
+        if self.distil is not None and not self.reward.keep:
+            raise ValueError(
+                "distil and reward say different things of what is learned: leave one of them out, or say with "
+                "reward.keep how strongly distil holds all but the subjects"
+            )
+        if self.reward.keep and self.distil is None:
+            raise ValueError("reward.keep needs distil, which says under what guidance the model is to be kept")
+        if self.reward.keep and self.train == "lora":
+            raise ValueError("reward.keep needs train: full, where the model as it is lies beside the one that learns")
         if self.data.folder is not None:
             raise ValueError("reward needs a world: nobody judges whether footage shows what it should")
         if self.conditioning.drop_prompt:

@@ -17,6 +17,7 @@ from storymem.training.text import Text
 
 if TYPE_CHECKING:
     from storymem.training.networks import Denoiser
+    from storymem.training.reward import ExpertPair
     from storymem.training.sections import DistilSection
     from storymem.training.text import PromptCache
 
@@ -38,7 +39,7 @@ class GuidedTeacher:
         self,
         config: DistilSection,
         prompts: PromptCache,
-        denoiser: Denoiser,
+        denoiser: Denoiser | ExpertPair,
         *,
         apart: bool,
         device: torch.device | None = None,

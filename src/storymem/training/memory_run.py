@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.models.layouts import find_model
@@ -116,6 +118,7 @@ class MemoryRun(DenoisingRun):
             prompts=self.prompts,
             reward=reward,
             judge=judge,
+            teacher=self._keeper(),
             source=self.source,
             codec=self.codec,
             spans=tuple(self.spans.values()),
@@ -152,6 +155,19 @@ class MemoryRun(DenoisingRun):
         if begun is None:
             raise SettingsError(f"lora.start: {start} has nothing for the {name} expert: give a LoRA that has.")
         return begun
+
+    def _keeper(self) -> GuidedTeacher | None:
+        """The whole model as it is, without the LoRA that training begins with."""
+        stage = self.stage
+        if stage.distil is None:
+            return None
+
+        def whole(name: str) -> Denoiser:
+            return Denoiser(load_expert(stage.model, name, torch.float32), None, autocast_of(stage))
+
+        ratio = self.boundary_ratio
+        module = whole("model") if ratio is None else ExpertPair(whole("high"), whole("low"), ratio)
+        return GuidedTeacher(stage.distil, self.prompts, module, apart=True, device=self.accelerator.device)
 
     def _teacher(self, denoiser: Denoiser) -> GuidedTeacher | None:
         if self.stage.distil is None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from storymem.errors import SettingsError
 from storymem.sampling import shift_level
@@ -120,6 +121,7 @@ class RewardTask(DenoisingTask):
         super().__init__(*arguments, **options)
         self._judge = judge.to(self.accelerator.device)
         self._source = source
+        self._keep = reward.keep
         self._codec = codec
         self._codec.vae.requires_grad_(False)
         steps, shift = reward.steps, self.stage.noise.shift
@@ -141,14 +143,27 @@ class RewardTask(DenoisingTask):
         made = self.make(module, batch, text, conditions, learned)
         judgement, gradient = self.wanted(made.latents, batch)
         positions, number = conditions[0].positions, 0 if batch.memory is None else batch.memory.shape[2]
-        moved = gradient.new_zeros(())
+        moved = kept = gradient.new_zeros(())
         for number_of_step, given in made.given.items():
-            velocity = module(given, self._timesteps(number_of_step, batch), text, positions)[0][:, :, number:]
+            level = self._timesteps(number_of_step, batch)
+            velocity = module(given, level, text, positions)[0][:, :, number:]
+            if self._teacher is not None:
+                wanted = self._teacher.velocity(module, given, level, text, positions, number)
+                kept = (
+                    kept + (self._elsewhere(batch) * (velocity.float() - wanted).square()).flatten(1).sum(dim=1).mean()
+                )
             # The end falls as the velocity rises, by the noise that the step takes away; how much that is, is left out,
             # so that every step counts alike.
             moved = moved - (gradient * velocity.float()).flatten(1).sum(dim=1).mean()
-        loss: torch.Tensor = moved + (judgement.loss.mean() - moved).detach()
+        learned_from = moved + self._keep * kept / 2
+        loss: torch.Tensor = learned_from + (judgement.loss.mean() - learned_from).detach()
         return loss
+
+    def _elsewhere(self, batch: TrainingBatch) -> torch.Tensor:
+        """``[B, 1, F_lat, h, w]``, 0 where the clip shows its subjects, and around them; for a shot that is made of its
+        prompt shows them near there too."""
+        shown = self._known(batch.subjects, "reward").masks.amax(dim=2)
+        return 1 - functional.max_pool2d(shown, 3, stride=1, padding=1)[:, None]
 
     def _timesteps(self, step: int, batch: TrainingBatch) -> torch.Tensor:
         level = self._levels[step] * NUM_TRAIN_TIMESTEPS

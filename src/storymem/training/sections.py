@@ -265,6 +265,8 @@ class RewardSection(Section):
 
     steps: Annotated[int, Field(ge=2)] = 6
     """Denoising steps of such a shot, with noise.shift and without guidance; one of each expert's is learned from."""
+    keep: AtLeast0 = 0.0
+    """How strongly all but the subjects stays what the model, as it is, says under the guidance that distil names."""
     options: dict[str, Any] = Field(default_factory=dict)
     """What the world's judge takes."""
 
