@@ -24,15 +24,35 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_little_noise_costs_nothing_and_all_of_it_much(tmp_path: Path) -> None:
+def test_a_little_noise_costs_nothing_and_all_of_it_much_where_nothing_is_said(tmp_path: Path) -> None:
+    parts: Any = load_components(locate("storyland"), dtype=torch.float32)
+    for transformer in (parts.transformer, parts.transformer_2):
+        for parameter in transformer.proj_out.parameters():
+            torch.nn.init.zeros_(parameter)
+    save_model(
+        tmp_path / "silent",
+        transformer=parts.transformer,
+        transformer_2=parts.transformer_2,
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        tokenizer=parts.tokenizer,
+        boundary_ratio=parts.boundary_ratio,
+        sampling=dict(entry("storyland").sampling),
+    )
+    asked = ("--clips", "6", "--memory", "2", "--levels", "0.05", "1", "--steps", "4")
+    out = tmp_path / "silent.json"
+    assert run("--model", str(tmp_path / "silent"), *asked, "--json", str(out)).returncode == 0
+    silent = json.loads(out.read_text(encoding="utf-8"))["levels"]
     out = tmp_path / "levels.json"
-    done = run("--clips", "6", "--memory", "2", "--levels", "0.05", "1", "--steps", "4", "--json", str(out))
+    done = run(*asked, "--json", str(out))
     assert done.returncode == 0, done.stderr
     levels = json.loads(out.read_text(encoding="utf-8"))["levels"]
     assert list(levels) == ["0", "0.05", "1"]
+    assert silent["0"] == levels["0"]
+    assert silent["1"]["right"] < 0.2
     assert levels["0"]["right"] > 0.6  # of what the VAE keeps, read
     assert abs(levels["0.05"]["right"] - levels["0"]["right"]) < 0.12
-    assert levels["1"]["right"] < levels["0"]["right"] - 0.2
+    assert levels["1"]["right"] > silent["1"]["right"] + 0.3
     assert "error" not in levels["0"]
     assert levels["1"]["error"] > 0
     assert done.stdout.count("looks right") == 3
