@@ -24,21 +24,24 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def silenced(transformer: Any) -> Any:
+    """A copy that says nothing: its velocity is 0."""
+    silent = deepcopy(transformer)
+    for parameter in silent.proj_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    return silent
+
+
+def save(folder: Path, parts: Any, high: Any, low: Any, boundary: float | None) -> None:
+    """The model with these transformers."""
+    sampling = dict(entry("storyland").sampling)
+    save_model(folder, transformer=high, transformer_2=low, vae=parts.vae, text_encoder=parts.text_encoder,
+               tokenizer=parts.tokenizer, boundary_ratio=boundary, sampling=sampling)  # fmt: skip
+
+
 def test_a_little_noise_costs_nothing_and_all_of_it_much_where_nothing_is_said(tmp_path: Path) -> None:
     parts: Any = load_components(locate("storyland"), dtype=torch.float32)
-    for transformer in (parts.transformer, parts.transformer_2):
-        for parameter in transformer.proj_out.parameters():
-            torch.nn.init.zeros_(parameter)
-    save_model(
-        tmp_path / "silent",
-        transformer=parts.transformer,
-        transformer_2=parts.transformer_2,
-        vae=parts.vae,
-        text_encoder=parts.text_encoder,
-        tokenizer=parts.tokenizer,
-        boundary_ratio=parts.boundary_ratio,
-        sampling=dict(entry("storyland").sampling),
-    )
+    save(tmp_path / "silent", parts, silenced(parts.transformer), silenced(parts.transformer_2), parts.boundary_ratio)
     asked = ("--clips", "6", "--memory", "2", "--levels", "0.05", "1", "--steps", "4")
     out = tmp_path / "silent.json"
     assert run("--model", str(tmp_path / "silent"), *asked, "--json", str(out)).returncode == 0
@@ -60,21 +63,9 @@ def test_a_little_noise_costs_nothing_and_all_of_it_much_where_nothing_is_said(t
 
 def test_each_of_two_experts_is_asked_at_its_own_levels(tmp_path: Path) -> None:
     parts: Any = load_components(locate("storyland"), dtype=torch.float32)
-    silent = deepcopy(parts.transformer)
-    for parameter in silent.proj_out.parameters():
-        torch.nn.init.zeros_(parameter)
     errors = {}
-    for name, low in (("one", None), ("two", silent)):
-        save_model(
-            tmp_path / name,
-            transformer=parts.transformer,
-            transformer_2=low,
-            vae=parts.vae,
-            text_encoder=parts.text_encoder,
-            tokenizer=parts.tokenizer,
-            boundary_ratio=None if low is None else 0.7,
-            sampling=dict(entry("storyland").sampling),
-        )
+    for name, low in (("one", None), ("two", silenced(parts.transformer))):
+        save(tmp_path / name, parts, parts.transformer, low, None if low is None else 0.7)
         out = tmp_path / f"{name}.json"
         settings = ("--clips", "2", "--memory", "1", "--levels", "0.6", "0.7", "--steps", "2", "--json", str(out))
         done = run("--model", str(tmp_path / name), *settings)

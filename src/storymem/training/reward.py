@@ -26,6 +26,7 @@ from storymem.training.denoise import DenoisingTask, conditions_of
 from storymem.training.judging import Judge, Judgement
 from storymem.training.objective import NUM_TRAIN_TIMESTEPS, transformer_input
 from storymem.training.seeding import generator
+from storymem.training.shared import autocast_of
 
 if TYPE_CHECKING:
     from diffusers import WanTransformer3DModel
@@ -201,7 +202,7 @@ class RewardTask(DenoisingTask):
 
     def _judged(self, latents: torch.Tensor, batch: TrainingBatch) -> Judgement:
         labels = self._known(batch.subjects, "reward").shown_labels()
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.stage.runtime.precision == "bfloat16"):
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=autocast_of(self.stage) is not None):
             frames = self._codec.decode_with_gradients(latents)
         setting = [tuple(self._source.setting(*clip)) for clip in batch.clips]
         return self._judge(frames, labels, torch.tensor(setting, dtype=torch.int64, device=frames.device))
