@@ -16,6 +16,7 @@ from storymem.models.checkpoints import load_components
 from storymem.pipeline import StoryMemPipeline
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import conditions_of
+from storymem.training.loop import _scale_down
 from storymem.training.memory_run import MemoryRun
 from storymem.training.output import save_model
 from storymem.training.plan import plan_batch
@@ -134,6 +135,61 @@ def test_all_but_the_subjects_can_be_kept_as_the_guided_model_has_it(
     assert away[3.0] < 0.7 * away[1e-6], away
 
 
+def test_where_the_judge_is_not_heard_all_stays_as_the_guided_model_has_it(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model")
+    stage = memory_stage(model, tmp_path / "out", "train=full", "batch_size=1", "conditioning.drop_memory=0",
+                         "noise.shift=1", "distil={guidance_scale: 2.0}", "reward.keep=0.5")  # fmt: skip
+
+    def learned(step: int, *overrides: tuple[str, float]) -> tuple[Any, dict[str, torch.Tensor]]:
+        own = stage.model_validate({**stage.model_dump(), "reward": {**stage.reward.model_dump(), **dict(overrides)}})
+        task: Any = MemoryRun(own, make_accelerator(own)).task("model")
+        task._steps = [[step]]
+        task.loss(task.module, 0, 0).backward()
+        weights = task.module.named_parameters()
+        return task, {name: weight.grad.clone() for name, weight in weights if weight.grad is not None}
+
+    task, above = learned(0, ("judge_below", 0.9))
+    batch, text = task._made(0, 0)
+    given = task.make(task.module, batch, text, conditions_of(batch, task.geometry, 5), [0]).given[0]
+    asked = (given, task._timesteps(0, batch), text, conditions_of(batch, task.geometry, 5)[0].positions)
+    number = batch.memory.shape[2]
+    task.module.zero_grad()
+    off = task.module(*asked)[0][:, :, number:] - task._teacher.velocity(task.module, *asked, number)
+    (0.5 * off.square().sum() / 2).backward()
+    for name, weight in task.module.named_parameters():
+        if name in above:
+            assert (above[name] - weight.grad).norm() <= 1e-4 * weight.grad.norm(), name
+    (_, heard), (_, below) = learned(2), learned(2, ("judge_below", 0.9))
+    assert all(torch.equal(below[name], gradient) for name, gradient in heard.items())
+    (_, heard), (_, deaf) = learned(2), learned(2, ("judge_below", 0.2))
+    assert not all(torch.equal(deaf[name], gradient) for name, gradient in heard.items())
+
+
+def test_without_keep_nothing_is_learned_where_the_judge_is_not_heard(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    stage = memory_stage(model, tmp_path / "out", "train=full", "noise.shift=1", "reward.judge_below=0.9")
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("both")
+    assert task._steps == [[1], [2]]  # not t = 1
+    stage = memory_stage(model, tmp_path / "out", "train=full", "noise.shift=1", "reward.judge_below=0.6")
+    with pytest.raises(SettingsError, match=r"none of them is between the noise levels 0.6 and 1, .* and below reward"):
+        MemoryRun(stage, make_accelerator(stage)).task("both")
+
+
+def test_gradients_of_one_expert_do_not_scale_down_those_of_the_other(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    stage = memory_stage(model, tmp_path / "out", "train=full", "noise.shift=1")
+    accelerator = make_accelerator(stage)
+    pair: Any = MemoryRun(stage, accelerator).task("both").module
+    for expert, size in ((pair.high, 3.0), (pair.low, 1e-4)):
+        for weight in expert.parameters():
+            weight.grad = torch.full_like(weight, size)
+    norms = [float(norm) for norm in _scale_down(accelerator, pair, 1.0)]
+    assert norms[0] > 1 > norms[1]
+    high = torch.cat([weight.grad.flatten() for weight in pair.high.parameters()])
+    assert float(high.norm()) == pytest.approx(1, rel=1e-3)
+    assert all((weight.grad == 1e-4).all() for weight in pair.low.parameters())
+
+
 def test_both_experts_learn_from_the_same_shots(small_model: Path, tmp_path: Path) -> None:
     model = louder(small_model, tmp_path / "model", experts=2)
     stage = memory_stage(model, tmp_path / "out", "train=full", "steps=2", "noise.shift=1")
@@ -220,7 +276,8 @@ def test_it_goes_on_where_it_was(small_model: Path, tmp_path: Path) -> None:
         ((REWARD, ALONE, "noise.distribution=logit_normal"), "noise.distribution does nothing with reward"),
         ((REWARD, ALONE, "sample.guidance_scale=2"), "sample.guidance_scale does nothing with reward"),
         (("reward={steps: 1}", ALONE), "reward.steps: is 1; input should be greater than or equal to 2"),
-        (("reward={step: 4}", ALONE), "known are steps, keep, options"),
+        (("reward={step: 4}", ALONE), "known are steps, keep, judge_below, options"),
+        (("reward={judge_below: 0}", ALONE), "reward.judge_below: is 0; input should be greater than 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(

@@ -164,15 +164,32 @@ def test_it_is_a_stranger_to_the_reader_that_measures() -> None:
 
 def test_its_options(tmp_path: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, action, scene, temperature"
+        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, action, looks, scene, temp"
     ):
         StorylandJudge({"temperature": 0})
     with pytest.raises(SettingsError, match=r"reward.options.raeder"):
         StorylandJudge({"raeder": "x"})
     with pytest.raises(StoryMemError, match="none"):
         StorylandJudge({"reader": tmp_path / "none.safetensors"})
-    for other in ({"temperature": 2}, {"scene": 1}, {"action": 1}):
+    with pytest.raises(SettingsError, match=r"reward.options.looks: nobody has 'hats'; looks are species, build,"):
+        StorylandJudge({"looks": {"hats": 2}})
+    for other in ({"temperature": 2}, {"scene": 1}, {"action": 1}, {"looks": {"hat": 2}}):
         assert StorylandJudge({}).identity != StorylandJudge(other).identity
+
+
+def test_looks_count_as_much_as_is_said(clips: Clips) -> None:
+    hat = tuple(LABEL_CLASSES).index("hat")
+    wrong = clips.labels.clone()
+    worn = wrong[:, :, hat] >= 0
+    wrong[:, :, hat] = torch.where(worn, (wrong[:, :, hat] + 1) % len(LABEL_CLASSES["hat"]), -1)
+    losses = {}
+    for counts in (0.0, 1.0, 3.0):
+        judge = StorylandJudge({"scene": 0, "looks": {"hat": counts}})
+        losses[counts] = [float(judge(clips.frames, labels, clips.setting).loss.mean()) for labels in
+                          (clips.labels, wrong)]  # fmt: skip
+    worse = {counts: other - true for counts, (true, other) in losses.items()}
+    assert worse[0.0] == pytest.approx(0, abs=1e-5)
+    assert worse[3.0] > 1.5 * worse[1.0] > 0
 
 
 def test_it_is_known_to_training() -> None:

@@ -155,7 +155,7 @@ def train_task(
         for group in raw.param_groups:
             group["lr"] = learning_rate(step, stage.steps, config)
         loss = _gradients(task, stage, accelerator, module, step)
-        norm = accelerator.clip_grad_norm_(parameters.values(), config.max_grad_norm)
+        norms = _scale_down(accelerator, bare, config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         ema.update(step)
@@ -167,7 +167,8 @@ def train_task(
         clock.stop(stage.batch_size)
         if recorded:
             _check_finite(task.name, done, values[0])
-            record = {"loss": values[0], "mean_loss": values[1], "gradient_norm": float(_whole(norm))}
+            norm = math.hypot(*(float(_whole(one)) for one in norms))
+            record = {"loss": values[0], "mean_loss": values[1], "gradient_norm": norm}
             record |= {"learning_rate": raw.param_groups[0]["lr"], "samples_per_second": clock.rate}
             log.record(task.name, done, record)
             total.zero_()
@@ -191,6 +192,13 @@ def train_task(
     result.samples_per_second = clock.rate
     module.eval()
     return result
+
+
+def _scale_down(accelerator: Accelerator, module: torch.nn.Module, limit: float) -> list[Any]:
+    """Scale gradients down to a norm, and tell what it was; of two experts each by itself, as neither learns from what
+    the other is asked for."""
+    every = [trainable_parameters(network) for network in getattr(module, "networks", (module,))]
+    return [accelerator.clip_grad_norm_(some.values(), limit) for some in every if some]
 
 
 def _optimizer(module: torch.nn.Module, config: OptimizerSection, *, fused: bool, precision: torch.dtype) -> Any:

@@ -11,6 +11,7 @@ Making a shot takes both experts of a model with two, so both are in memory, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,6 +75,11 @@ class ExpertPair(nn.Module):
         self.boundary = boundary
 
     @property
+    def networks(self) -> tuple[Denoiser, Denoiser]:
+        """Both, for what is done to each by itself."""
+        return self.high, self.low
+
+    @property
     def transformer(self) -> WanTransformer3DModel:
         """The upper one, for what both have in common."""
         return self.high.transformer
@@ -123,16 +129,19 @@ class RewardTask(DenoisingTask):
         self._judge = judge.to(self.accelerator.device)
         self._source = source
         self._keep = reward.keep
+        self._judge_below = math.inf if reward.judge_below is None else reward.judge_below
         self._codec = codec
         self._codec.vae.requires_grad_(False)
         steps, shift = reward.steps, self.stage.noise.shift
         self._levels = shift_level(torch.linspace(1, 0, steps + 1), shift).tolist()
-        self._steps = [_steps_in(self._levels[:-1], *span) for span in spans]
+        heard = math.inf if reward.keep else self._judge_below
+        self._steps = [_steps_in(self._levels[:-1], low, high, below=heard) for low, high in spans]
         for (low, high), own in zip(spans, self._steps, strict=True):
             if not own:
+                also = f" and below reward.judge_below, {heard:g}" if heard < high else ""
                 raise SettingsError(
                     f"reward.steps is {steps}: with noise.shift {shift:g} none of them is between the noise levels "
-                    f"{low:g} and {high:g}, at which one expert works; raise it."
+                    f"{low:g} and {high:g}, at which one expert works{also}; raise {'either' if also else 'it'}."
                 )
 
     def loss(self, module: torch.nn.Module, step: int, part: int) -> torch.Tensor:
@@ -148,14 +157,16 @@ class RewardTask(DenoisingTask):
         for number_of_step, given in made.given.items():
             level = self._timesteps(number_of_step, batch)
             velocity = module(given, level, text, positions)[0][:, :, number:]
+            judged = self._levels[number_of_step] < self._judge_below
             if self._teacher is not None:
-                wanted = self._teacher.velocity(module, given, level, text, positions, number)
-                kept = (
-                    kept + (self._elsewhere(batch) * (velocity.float() - wanted).square()).flatten(1).sum(dim=1).mean()
-                )
-            # The end falls as the velocity rises, by the noise that the step takes away; how much that is, is left out,
-            # so that every step counts alike.
-            moved = moved - (gradient * velocity.float()).flatten(1).sum(dim=1).mean()
+                off = (
+                    velocity.float() - self._teacher.velocity(module, given, level, text, positions, number)
+                ).square()
+                kept = kept + ((self._elsewhere(batch) * off) if judged else off).flatten(1).sum(dim=1).mean()
+            if judged:
+                # The end falls as the velocity rises, by the noise that the step takes away; how much that is, is left
+                # out, so that every step counts alike.
+                moved = moved - (gradient * velocity.float()).flatten(1).sum(dim=1).mean()
         learned_from = moved + self._keep * kept / 2
         loss: torch.Tensor = learned_from + (judgement.loss.mean() - learned_from).detach()
         return loss
@@ -244,6 +255,7 @@ class RewardTask(DenoisingTask):
         return figures
 
 
-def _steps_in(levels: Sequence[float], low: float, high: float) -> list[int]:
+def _steps_in(levels: Sequence[float], low: float, high: float, below: float = math.inf) -> list[int]:
     """The steps that an expert makes: as the pipeline has it, the boundary itself is the upper one's."""
-    return [step for step, level in enumerate(levels) if low <= level < high or level == high == 1]
+    own = [step for step, level in enumerate(levels) if low <= level < high or level == high == 1]
+    return [step for step in own if levels[step] < below]

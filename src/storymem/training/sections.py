@@ -267,6 +267,9 @@ class RewardSection(Section):
     """Denoising steps of such a shot, with noise.shift and without guidance; one of each expert's is learned from."""
     keep: AtLeast0 = 0.0
     """How strongly all but the subjects stays what the model, as it is, says under the guidance that distil names."""
+    judge_below: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Only at noise levels below it is the judge heard. Above them, where it is settled what is where and how it moves,
+    the subjects stay as the rest does, or nothing is learned without keep; null: it is heard at all levels."""
     options: dict[str, Any] = Field(default_factory=dict)
     """What the world's judge takes."""
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch.nn import functional
 
 from storymem.training.encode import weights_digest
 from storymem.training.judging import Judgement
+from storymem.worlds.storyland.heroes import ATTRIBUTES
 from storymem.worlds.storyland.options import read_options
 from storymem.worlds.storyland.reader import FloatArray, boxes_of, find_heads, follow_heads, load_reader
 from storymem.worlds.storyland.reader_network import GRID, frame_indices, steady, to_reading_size
@@ -32,7 +33,8 @@ class StorylandJudgeOptions(BaseModel):
     Attributes:
         reader: the weights of an attribute reader, as `tools/train_storyland_reader.py` writes them; null: the
             package's second one, which measures nothing.
-        action: how much what a hero does counts beside each of the looks, which count 1.
+        action: how much what a hero does counts beside each of the looks.
+        looks: how much each of them counts, by name, such as ``{accessory: 2}``; those not named count 1.
         scene: how much place, time, weather and shot type count beside the heroes, who count 1; 0: not at all.
         temperature: the reader's logits are divided by it, so that a clip that is plainly wrong still counts, and one
             that is right does not for long.
@@ -42,8 +44,17 @@ class StorylandJudgeOptions(BaseModel):
 
     reader: Path | None = None
     action: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    looks: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     scene: float = Field(default=0.5, ge=0, allow_inf_nan=False)
     temperature: float = Field(default=1.5, gt=0, allow_inf_nan=False)
+
+    @field_validator("looks")
+    @classmethod
+    def _known(cls, looks: dict[str, float]) -> dict[str, float]:
+        for name in looks:
+            if name not in ATTRIBUTES:
+                raise ValueError(f"nobody has {name!r}; looks are {', '.join(ATTRIBUTES)}")
+        return looks
 
 
 class _Entropy(NamedTuple):
@@ -73,12 +84,14 @@ class StorylandJudge:
         self.options = read_options(StorylandJudgeOptions, options, "reward.options")
         reader = load_reader(self.options.reader, shipped="judge.safetensors")
         self._network = reader.network.eval().requires_grad_(False)
+        self._counts = {**dict.fromkeys(LABEL_CLASSES, 1.0), **self.options.looks, "action": self.options.action}
 
     @property
     def identity(self) -> str:
         """See `Judge.identity`."""
-        numbers = self.options.model_dump(exclude={"reader"}).values()
-        return "/".join(["storyland", weights_digest(self._network), *(f"{number:g}" for number in numbers)])
+        numbers = self.options.model_dump(exclude={"reader", "looks"}).values()
+        looks = (f"{name} {counts:g}" for name, counts in sorted(self.options.looks.items()))
+        return "/".join(["storyland", weights_digest(self._network), *(f"{number:g}" for number in numbers), *looks])
 
     def to(self, device: torch.device) -> StorylandJudge:
         """See `Judge.to`."""
@@ -109,7 +122,7 @@ class StorylandJudge:
 
             read = self._read(pictures[owners], maps[owners], tracks)
             who = torch.stack(_who_is_who(rows, labels, read["species"].detach()))  # [K, L]
-            heroes = self._entropy(read, {**dict.fromkeys(LABEL_CLASSES, 1.0), "action": self.options.action}, who)
+            heroes = self._entropy(read, self._counts, who)
             loss = loss + of_clip(heroes.loss) / of_clip(torch.ones_like(heroes.loss)).clamp(min=1)
             right, asked = right + of_clip(heroes.right), asked + of_clip(heroes.asked)
         return Judgement(loss, (right / asked).detach())

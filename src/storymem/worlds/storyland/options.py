@@ -31,4 +31,5 @@ def read_options(kind: type[_Options], options: Mapping[str, Any], setting: str)
         problem = error.errors()[0]
         name = ".".join(str(part) for part in problem["loc"])
         known = ", ".join(kind.model_fields)
-        raise SettingsError(f"{setting}.{name}: {problem['msg']} (storyland knows {known}).") from None
+        message = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{setting}.{name}: {message} (storyland knows {known}).") from None
