@@ -138,7 +138,7 @@ class RewardTask(DenoisingTask):
         self._steps = [_steps_in(self._levels[:-1], low, high, below=heard) for low, high in spans]
         for (low, high), own in zip(spans, self._steps, strict=True):
             if not own:
-                also = f" and below reward.judge_below, {heard:g}" if heard < high else ""
+                also = f", and below reward.judge_below, {heard:g}" if heard <= high else ""
                 raise SettingsError(
                     f"reward.steps is {steps}: with noise.shift {shift:g} none of them is between the noise levels "
                     f"{low:g} and {high:g}, at which one expert works{also}; raise {'either' if also else 'it'}."
