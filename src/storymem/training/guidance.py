@@ -46,7 +46,7 @@ class GuidedTeacher:
     ) -> None:
         self.config = config
         self._prompts = prompts
-        self._denoiser = denoiser
+        self._denoiser = None if apart else denoiser  # which may be nobody else's, and would stay in memory
         # A copy moves by itself: the denoiser goes to the accelerator only when its training begins.
         self._copy = deepcopy(denoiser).requires_grad_(False).eval().to(device) if apart else None
 
@@ -96,7 +96,8 @@ class GuidedTeacher:
     @contextmanager
     def _teaching(self, module: torch.nn.Module) -> Iterator[torch.nn.Module]:
         """The model as it was."""
-        if self._copy is not None:
+        if self._denoiser is None:
+            assert self._copy is not None
             yield self._copy
             return
         self._denoiser.transformer.disable_adapters()
