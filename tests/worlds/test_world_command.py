@@ -25,6 +25,23 @@ def test_a_story_is_a_script_with_its_truth(tmp_path: Path, name: str) -> None:
     assert len(json.loads((tmp_path / "truth.json").read_text())["shots"]) == 3
 
 
+def test_a_cast_tells_the_looks_wherever_a_name_stands(tmp_path: Path) -> None:
+    write("-o", tmp_path / "bare.yaml", "--heroes", 2)
+    write("-o", tmp_path / "cast.yaml", "--heroes", 2, "--cast")
+    bare, described = load_story(tmp_path / "bare.yaml"), load_story(tmp_path / "cast.yaml")
+    assert not bare.cast
+    assert len(described.cast) == 2
+    assert [shot.prompt for shot in described.shots] == [shot.prompt for shot in bare.shots]
+    short = [shot for shot in described.shots if described.cast[0].description not in shot.prompt]
+    assert any(described.cast[0].description in shot.full_prompt for shot in short)
+
+
+def test_st_bench_has_no_place_for_a_cast(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"ST-Bench has no cast; name the script \.yaml, not story\.json"):
+        write("-o", tmp_path / "story.json", "--cast")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("mine")

@@ -56,6 +56,10 @@ def story(
     shots: Annotated[int, typer.Option(min=2, max=200, help="How many shots.")] = 8,
     heroes: Annotated[int, typer.Option(min=1, max=2, help="How many heroes.")] = 1,
     split: Split = "test",
+    described: Annotated[
+        bool,
+        typer.Option("--cast", help="Write the cast with descriptions, by which a film keeps heroes best."),
+    ] = False,
     truth: Annotated[Path | None, typer.Option(help="Also write what is really in every shot, as JSON.")] = None,
 ) -> None:
     """Write a story of Storyland as a script for `storymem generate`."""
@@ -63,12 +67,14 @@ def story(
     from storymem.worlds.storyland import sample_story, stbench_script, story_script, story_truth
 
     form, _ = form_of(output, None)
+    if described and form == "st-bench":
+        raise SettingsError(f"--cast: the form of ST-Bench has no cast; name the script .yaml, not {output.name}.")
     if truth is not None:
         if truth.resolve() == output.resolve():
             raise SettingsError(f"--truth {truth}: is the script's own name; give the truth another one.")
         check_new(truth)  # before there is a script without its truth
     told = sample_story(seed, _split(split), shots=shots, heroes=heroes)
-    write_new(output, stbench_script(told) if form == "st-bench" else story_script(told))
+    write_new(output, stbench_script(told) if form == "st-bench" else story_script(told, cast=described))
     if truth is not None:
         write_new(truth, json.dumps(story_truth(told), indent=2) + "\n")
     typer.echo(f"{output}: {told.title}, {shots} shots")
