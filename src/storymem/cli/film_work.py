@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,12 @@ import typer
 if TYPE_CHECKING:
     from storymem.cli.show import Show
     from storymem.film.export import Product
+    from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
 
-__all__ = ["export_products", "is_complete", "say_stale", "stopping_cleanly"]
+__all__ = ["export_products", "is_complete", "moved_notes", "say_stale", "stopping_cleanly"]
+
+_MOST_MOVED = 4  # shots that are named
 
 
 def export_products(
@@ -41,6 +44,24 @@ def export_products(
 def is_complete(film: Film) -> bool:
     """Whether every shot has been made."""
     return all(shot.id in film.manifest.chosen for shot in film.manifest.all_shots)
+
+
+def moved_notes(plan: Sequence[PlannedShot]) -> list[str]:
+    """What to do about takes that stayed behind when their shots moved; nothing if none did."""
+    from storymem.film.moved import moved_shots
+
+    moved = moved_shots(plan)
+    if not moved:
+        return []
+    pairs = [f"{shot} was {before}" for shot, before in moved.items()]
+    if len(pairs) > _MOST_MOVED:
+        pairs[_MOST_MOVED - 1 :] = [f"{len(pairs) - _MOST_MOVED + 1} more"]
+    shot, before = next(iter(moved.items()))
+    return [
+        f"shots have moved ({', '.join(pairs)}), and their takes stayed behind, for a shot without an id is known "
+        f"by its place. Give each in the script the id that it had (`id: {before}` for {shot}), and new shots ids of "
+        "their own: then the takes come along."
+    ]
 
 
 def say_stale(show: Show, film: Film) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from storymem.cli.film_work import export_products, is_complete, say_stale, stopping_cleanly
+from storymem.cli.film_work import export_products, is_complete, moved_notes, say_stale, stopping_cleanly
 from storymem.cli.options import (
     MACHINE,
     MEMORY,
@@ -258,6 +258,7 @@ def _generate(
 ) -> None:
     from storymem.cli.show import showing
     from storymem.film.director import Director
+    from storymem.film.plan import plan_film
     from storymem.film.project import Film
 
     with showing(as_json=as_json) as show, stopping_cleanly(show, "run the same command again to go on"):
@@ -266,6 +267,8 @@ def _generate(
         with Film.begin(
             output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
         ) as film:
+            for note in moved_notes(plan_film(film)):
+                show.say("warning", note)
             for event in Director(film, tools).generate(remake_stale=remake, until=until, on_step=show):
                 show(event)
             say_stale(show, film)

@@ -1,0 +1,56 @@
+"""Takes stay with ids: a shot that moved away from its take is told of, and with its id back it has the take back."""
+
+from __future__ import annotations
+
+from filming import Studio, of
+
+from storymem.film.events import ShotFinished
+from storymem.film.moved import moved_shots
+
+AWAY = "\n      - prompt: Mara walks into the forest."
+
+
+def inserted(studio: Studio) -> None:
+    studio.script = studio.script.replace(AWAY, f"\n      - prompt: It begins to rain.{AWAY}")
+
+
+def test_a_shot_put_in_moves_those_after_it(finished: Studio) -> None:
+    assert moved_shots(finished.plan()) == {}
+    inserted(finished)
+    finished.generate()
+    assert moved_shots(finished.plan()) == {"01-03": "01-02"}  # what was 01-03 is made anew, as 01-04
+    assert finished.statuses() == ["done", "stale", "stale", "done"]
+
+
+def test_the_takes_come_along_with_their_ids(finished: Studio) -> None:
+    before = finished.chosen()
+    inserted(finished)
+    finished.generate()
+    for prompt, shot in (("It begins to rain.", "rain"), ("Mara walks", "01-02"), ("The lantern goes", "01-03")):
+        finished.script = finished.script.replace(f"- prompt: {prompt}", f"- id: {shot}\n        prompt: {prompt}")
+    assert [made.shot_id for made in of(finished.generate(), ShotFinished)] == ["rain"]
+    assert {shot: key for shot, key in finished.chosen().items() if shot != "rain"} == before
+    assert moved_shots(finished.plan()) == {}
+
+
+def test_shots_that_change_places_have_each_others_takes(finished: Studio) -> None:
+    lights, goes = "Mara lights a lantern.", "The lantern goes out."
+    finished.script = finished.script.replace(lights, "?").replace(goes, lights).replace("?", goes)
+    with finished.begin():
+        assert moved_shots(finished.plan()) == {"01-01": "01-03", "01-03": "01-01"}
+
+
+def test_new_words_are_no_move(finished: Studio) -> None:
+    finished.script = finished.script.replace("walks into", "runs into")
+    with finished.begin():
+        assert moved_shots(finished.plan()) == {}
+
+
+def test_two_takes_of_one_prompt_tell_nothing(studio: Studio) -> None:
+    studio.script = studio.script.replace("The lantern goes out.", "Mara lights a lantern.")
+    studio.generate()
+    studio.script = studio.script.replace("Mara lights a lantern.", "Snow falls.").replace(
+        AWAY, "\n      - prompt: Mara lights a lantern."
+    )
+    with studio.begin():
+        assert moved_shots(studio.plan()) == {}
