@@ -15,12 +15,13 @@ from storymem.bench.features import cached_features, embed_film, shot_features
 from storymem.bench.films import find_films, open_film, script_in
 from storymem.bench.make import FilmJob, make_controls, make_films, read_suite, write_suite
 from storymem.bench.score import Instruments, read_scores, score_folder
-from storymem.bench.suites import SuiteOptions, open_suite
+from storymem.bench.suites import BenchStory, SuiteOptions, open_suite
 from storymem.bench.systems import SYSTEMS, systems_named
 from storymem.errors import FilmError, MediaError, SettingsError
 from storymem.film.plan import plan_film
 from storymem.film.project import Film
 from storymem.media import write_video
+from storymem.story import parse_story
 from storymem.worlds.storyland.suite import StorylandSuite
 
 OPTIONS = SuiteOptions(stories=2, shots=4, width=48, height=32, num_frames=9, seed=3)
@@ -68,6 +69,36 @@ def test_every_system_is_what_it_says(made: Path) -> None:
     assert [[key.frame_index for key in take.record.keyframes] for take in takes if take] == [[0]] * 4
 
 
+def test_a_shot_sees_the_portraits_of_whom_it_names_in_one_system_only(made: Path) -> None:
+    films = {name: Film.open(made / name / "story-0004") for name in SYSTEMS}  # of two heroes
+    portraits = {name: len(film.manifest.portraits) for name, film in films.items()}
+    assert portraits == dict.fromkeys(SYSTEMS, 0) | {"portraits": 2}
+    seen = [
+        (planned.shot.characters, [seen.label for seen in planned.memory or ()])
+        for planned in plan_film(films["portraits"])[2:]
+    ]
+    assert len({name for names, _ in seen for name in names}) == 2
+    for names, labels in seen:
+        assert set(labels) == {f"{name} (portrait)" for name in names}
+
+
+def test_only_one_system_tells_looks_in_portraits_and_none_in_prompts(made: Path) -> None:
+    for system in SYSTEMS:
+        for _, story, place in find_films(made):
+            if place.parent.name == system:
+                shots = Film.open(place).manifest.story.shots
+                written = parse_story((made / "stories" / story / "script.yaml").read_text(), "script.yaml", None)
+                assert [shot.full_prompt for shot in shots] == [shot.prompt for shot in written.shots]
+
+
+def test_portraits_need_somebody_to_portray(tmp_path: Path) -> None:
+    story = BenchStory("lamp", "title: The lamp\noverview: Light.\nscenes:\n  - shots:\n      - prompt: A lamp.\n")
+    wanted = [FilmJob(tmp_path, story, SYSTEMS[name], SmallSettings(), tools_for) for name in ("memory", "portraits")]
+    with pytest.raises(FilmError, match="lamp: the script has no cast with descriptions or portraits, so the system"):
+        list(make_films(wanted))
+    assert not list(tmp_path.iterdir())
+
+
 def test_made_again_nothing_is_made(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("made again")
@@ -95,7 +126,7 @@ def test_scores_have_every_film_and_say_what_measured_them(made: Path) -> None:
     scores = score_folder(made, Instruments(BuiltinVideoEncoder()), on_film=lambda *about: told.append(about[:2]))
     assert read_scores(made) == json.loads(json.dumps(scores))
     assert set(scores["systems"]) == {*SYSTEMS, "real", "shuffled", "frozen", "noise"}
-    assert len(told) == 22
+    assert len(told) == 24
     assert not scores["left_out"]
     assert scores["instruments"]["encoder"]["identity"].startswith("builtin-video-1")
     assert scores["instruments"]["text"] is None

@@ -16,6 +16,7 @@ from storymem.bench.films import STORIES, TRUTH, script_in
 from storymem.bench.suites import BenchStory, Suite
 from storymem.bench.systems import System
 from storymem.errors import FilmError
+from storymem.film.portraits import portraits_of
 from storymem.film.storage import make_folder, replace_file
 from storymem.media import Uint8Array, probe_video, read_video, write_video
 from storymem.story import parse_story
@@ -147,6 +148,26 @@ class FilmJob:
     settings_for: SettingsFor
     tools_for: ToolsFor
 
+    def check(self) -> None:
+        """See that the story has what the system needs.
+
+        Raises:
+            ScriptError: the script has mistakes.
+            FilmError: there are to be portraits, and of nobody can one be made.
+        """
+        written, settings = self._asked()
+        if self.system.portraits and not portraits_of(self.system.story(written), settings):
+            raise FilmError(
+                f"{self.story.name}: the script has no cast with descriptions or portraits, so the system "
+                f"{self.system.name} has none to make: leave that system out, or describe the cast in the script."
+            )
+
+    def _asked(self) -> tuple[Story, FilmSettings]:
+        """The story as it is written, and the settings of this film of it."""
+        assert self.story.script is not None
+        written = parse_story(self.story.script, f"{self.story.name}{self.story.suffix}", None)
+        return written, self.system.settings(self.settings_for(written))
+
     def run(self) -> float:
         """Make the film, or what is missing of it; gives the seconds that took.
 
@@ -159,9 +180,7 @@ class FilmJob:
         from storymem.story.write import dump_story
 
         begun = perf_counter()
-        assert self.story.script is not None
-        written = parse_story(self.story.script, f"{self.story.name}{self.story.suffix}", None)
-        settings = self.system.settings(self.settings_for(written))
+        written, settings = self._asked()
         told = self.system.story(written)
         place = self.folder / self.system.name / self.story.name
         make_folder(place.parent)
@@ -183,8 +202,11 @@ def make_films(jobs: Sequence[FilmJob], *, processes: int = 1) -> Iterator[tuple
         processes: side by side; each loads the model for itself.
 
     Raises:
-        StoryMemError: a film could not be made; films that others are at work on are finished first.
+        StoryMemError: a film could not be made; films that others are at work on are finished first. What a story lacks
+            is told before any is made.
     """
+    for job in jobs:
+        job.check()
     if processes <= 1:
         for job in jobs:
             yield job, job.run()

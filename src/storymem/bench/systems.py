@@ -23,6 +23,8 @@ class System:
         sampling: fields of `SamplingConfig` that it sets.
         memory: fields of `MemoryConfig` that it sets.
         chained: every shot but the first continues the one before, whatever the script says.
+        portraits: the cast has portraits, those that the script asks for or else the model's own (see
+            `storymem.film.portraits`). Without it nobody has one, whatever the script says.
     """
 
     name: str
@@ -30,6 +32,7 @@ class System:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     memory: Mapping[str, Any] = field(default_factory=dict)
     chained: bool = False
+    portraits: bool = False
 
     def settings(self, settings: FilmSettings) -> FilmSettings:
         """The settings of a film by this system."""
@@ -37,11 +40,14 @@ class System:
             settings,
             sampling=replace(settings.sampling, **self.sampling),
             memory=replace(settings.memory, **self.memory),
+            portraits=self.portraits,
         )
         return replace(changed, continue_with="mi2v") if self.chained else changed
 
     def story(self, story: Story) -> Story:
         """The story as this system is given it."""
+        if not self.portraits:
+            story = replace(story, cast=tuple(replace(character, portrait=False) for character in story.cast))
         if not self.chained:
             return story
         scenes = tuple(
@@ -72,6 +78,13 @@ SYSTEMS: Mapping[str, System] = {
         ),
         System("no-sink", "The memory keeps the most recent keyframes only.", sampling=METHOD, memory={"sink": 0}),
         System("stride-1", "Memory right before the video in time: S = 1.", sampling={**METHOD, "memory_stride": 1}),
+        System(
+            "portraits",
+            "A portrait of each of the cast is made before the film; a shot sees those of whom it names.",
+            sampling=METHOD,
+            memory={"recall": "cast"},
+            portraits=True,
+        ),
         System(
             "last-frame-chain",
             "No memory; every shot begins with the last frame of the one before.",

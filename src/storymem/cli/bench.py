@@ -112,7 +112,7 @@ def run(
         str,
         typer.Option(
             help="Names with commas: no-memory, memory, guided-memory, first-frame-only, no-sink, stride-1, "
-            "last-frame-chain; and controls without a model: real, shuffled, frozen, noise."
+            "portraits, last-frame-chain; and controls without a model: real, shuffled, frozen, noise."
         ),
     ] = "no-memory,memory,first-frame-only,no-sink,stride-1,last-frame-chain",
     source: Annotated[

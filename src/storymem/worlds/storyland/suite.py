@@ -23,6 +23,9 @@ __all__ = ["StorylandReader", "StorylandSuite"]
 
 _SETTING = ("place", "time", "weather", "shot_type")
 _WIDTH, _HEIGHT, _FRAMES = 112, 64, 17
+_PORTRAIT = (
+    "{name} waves in the meadow at noon. Medium shot."  # of heroes with their looks, which no later prompt tells
+)
 
 
 class StorylandSuite:
@@ -65,7 +68,7 @@ class StorylandSuite:
     def stories(self) -> Sequence[BenchStory]:
         """See `Suite.stories`."""
         return [
-            BenchStory(f"story-{story.seed:04d}", story_script(story), truth=self._truth(story))
+            BenchStory(f"story-{story.seed:04d}", story_script(story, portraits=_PORTRAIT), truth=self._truth(story))
             for story in self._stories
         ]
 
