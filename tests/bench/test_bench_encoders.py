@@ -154,6 +154,12 @@ def test_weights_that_do_not_fit_are_told(folder: Path, tmp_path: Path) -> None:
         ViClipEncoder.load(folder, shape=replace(TINY, vision_width=64, vision_heads=8))
     with pytest.raises(ModelError, match="no such file"):
         ViClipEncoder.load(tmp_path)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read .*: get the file again"):
+        ViClipEncoder.load(folder, shape=TINY)
+    weights.write_bytes(whole)
     (folder / "bpe_simple_vocab_16e6.txt.gz").write_bytes(b"no")
     with pytest.raises(CheckpointError, match="no merges"):
         ViClipEncoder.load(folder, shape=TINY)
@@ -217,6 +223,11 @@ def test_a_head_may_be_safetensors_and_must_fit(laion: tuple[Path, Path], tmp_pa
     torch.save(torch.nn.Linear(768, 1).state_dict(), head)
     with pytest.raises(CheckpointError, match="no aesthetic head for this CLIP"):
         LaionJudge.load(clip, head)
+    other.write_bytes(other.read_bytes()[:50])
+    for damaged in (other, tmp_path / "empty.pth"):
+        damaged.touch()
+        with pytest.raises(CheckpointError, match="no aesthetic head"):
+            LaionJudge.load(clip, damaged)
     torch.save(torch.nn.Linear(20, 1), head)  # a whole object: to load it would run what is in it
     with pytest.raises(CheckpointError, match="no aesthetic head"):
         LaionJudge.load(clip, head)

@@ -29,6 +29,13 @@ def test_a_film_goes_on_with_the_script_in_its_folder(
     assert "3 shots (3 done)" in storymem("generate", film, "--dry-run")
     assert [path.name for path in film.glob("script*")] == ["script.yaml"]
 
+    copy = tmp_path / "copy.yaml"
+    inside.rename(copy)
+    assert f"{inside}: the film's copy of its script is gone" in storymem("generate", film, code=2)
+    assert "3 shots (3 done)" in storymem("generate", copy, "-o", film, "--dry-run")
+    storymem("generate", copy, "-o", film, "--no-export")
+    assert inside.read_bytes() == copy.read_bytes()
+
     other = tmp_path / "other"
     storymem("generate", film, "-o", other, *options, "--until", "01-01")
     assert (other / "script.yaml").read_bytes() == inside.read_bytes()

@@ -44,6 +44,31 @@ def test_the_quality_that_was_asked_for_stays(finished: Studio) -> None:
     assert sheet.stat().st_mtime_ns == written  # has no quality
 
 
+def test_what_an_interrupted_export_left_elsewhere_is_its_own(finished: Studio, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+
+    def interrupted(_: Product, done: int, __: int) -> None:
+        if (there / "clips").is_dir() and len(list((there / "clips").iterdir())) > 1 and done:
+            raise KeyboardInterrupt
+
+    film = finished.film()
+    with pytest.raises(KeyboardInterrupt):
+        export_film(film, folder=there, on_work=interrupted)
+    left = sorted(path.name for path in there.rglob("*.mp4"))
+    assert 1 < len(left) < 4  # film and clips
+    export_film(film, folder=there)
+    assert len(list((there / "clips").iterdir())) == 3
+    (there / "clips" / "mine.mp4").write_bytes(b"mine")
+    written = {path: path.stat().st_mtime_ns for path in there.rglob("*.mp4")}
+    export_film(film, folder=there)
+    assert {path: path.stat().st_mtime_ns for path in there.rglob("*.mp4")} == written
+    # When it is done, only what was written is its own.
+    (there / "contact_sheet.png").unlink()
+    (there / "contact_sheet_2.png").write_bytes(b"of somebody else")
+    export_film(film, ["sheet"], folder=there)
+    assert (there / "contact_sheet_2.png").read_bytes() == b"of somebody else"
+
+
 @pytest.mark.parametrize("inside", ["takes", "clips", "takes/01-01"])
 def test_nothing_is_exported_into_the_inside_of_the_film(finished: Studio, inside: str) -> None:
     with pytest.raises(FilmError, match="is inside the film's own folder"):

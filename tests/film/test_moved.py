@@ -15,10 +15,10 @@ def inserted(studio: Studio) -> None:
 
 
 def test_a_shot_put_in_moves_those_after_it(finished: Studio) -> None:
-    assert moved_shots(finished.plan()) == {}
+    assert moved_shots(finished.film(), finished.plan()) == {}
     inserted(finished)
     finished.generate()
-    assert moved_shots(finished.plan()) == {"01-03": "01-02"}  # what was 01-03 is made anew, as 01-04
+    assert moved_shots(finished.film(), finished.plan()) == {"01-03": "01-02"}  # what was 01-03 is made anew, as 01-04
     assert finished.statuses() == ["done", "stale", "stale", "done"]
 
 
@@ -29,21 +29,35 @@ def test_the_takes_come_along_with_their_ids(finished: Studio) -> None:
     for prompt, shot in (("It begins to rain.", "rain"), ("Mara walks", "01-02"), ("The lantern goes", "01-03")):
         finished.script = finished.script.replace(f"- prompt: {prompt}", f"- id: {shot}\n        prompt: {prompt}")
     assert [made.shot_id for made in of(finished.generate(), ShotFinished)] == ["rain"]
-    assert {shot: key for shot, key in finished.chosen().items() if shot != "rain"} == before
-    assert moved_shots(finished.plan()) == {}
+    assert {shot: key for shot, key in finished.chosen().items() if shot in before} == before
+    assert moved_shots(finished.film(), finished.plan()) == {}
+
+
+def test_a_shot_taken_out_moves_those_after_it_too(studio: Studio) -> None:
+    studio.script = studio.script.replace("The lantern goes out.", "The lantern goes out.\n      - prompt: It is dark.")
+    studio.generate()
+    before = studio.chosen()
+    studio.script = studio.script.replace(f"{AWAY}\n        cut: false", "")
+    with studio.begin():
+        assert moved_shots(studio.film(), studio.plan()) == {"01-02": "01-03", "01-03": "01-04"}
+    for prompt, shot in (("The lantern goes", "01-03"), ("It is dark", "01-04")):
+        studio.script = studio.script.replace(f"- prompt: {prompt}", f"- id: {shot}\n        prompt: {prompt}")
+    assert not of(studio.generate(), ShotFinished)
+    assert studio.chosen() == before  # that of 01-02 too, should it come back
+    assert moved_shots(studio.film(), studio.plan()) == {}
 
 
 def test_shots_that_change_places_have_each_others_takes(finished: Studio) -> None:
     lights, goes = "Mara lights a lantern.", "The lantern goes out."
     finished.script = finished.script.replace(lights, "?").replace(goes, lights).replace("?", goes)
     with finished.begin():
-        assert moved_shots(finished.plan()) == {"01-01": "01-03", "01-03": "01-01"}
+        assert moved_shots(finished.film(), finished.plan()) == {"01-01": "01-03", "01-03": "01-01"}
 
 
 def test_new_words_are_no_move(finished: Studio) -> None:
     finished.script = finished.script.replace("walks into", "runs into")
     with finished.begin():
-        assert moved_shots(finished.plan()) == {}
+        assert moved_shots(finished.film(), finished.plan()) == {}
 
 
 def test_two_takes_of_one_prompt_tell_nothing(studio: Studio) -> None:
@@ -53,4 +67,4 @@ def test_two_takes_of_one_prompt_tell_nothing(studio: Studio) -> None:
         AWAY, "\n      - prompt: Mara lights a lantern."
     )
     with studio.begin():
-        assert moved_shots(studio.plan()) == {}
+        assert moved_shots(studio.film(), studio.plan()) == {}

@@ -159,12 +159,27 @@ class TestFolder:
             assert (studio.folder / "script.yaml").read_text() == studio.script
 
     def test_the_script_is_kept_as_it_was_given(self, finished: Studio) -> None:
-        (finished.folder / "script.yaml").write_text("broken")  # which is damage, and nobody's work
+        (finished.folder / "script.yaml").write_bytes(bytes(200))  # which is damage, and nobody's work
         finished.generate()
+        assert not list(finished.folder.glob("script.edited-*"))
         assert (finished.folder / "script.yaml").read_text() == finished.script
         finished.script = f"# a remark\n{finished.script}"
         assert len(of(finished.generate(), ShotReused)) == 3
         assert (finished.folder / "script.yaml").read_text().startswith("# a remark")
+
+    def test_nor_is_it_lost_when_one_with_another_ending_is_given(self, finished: Studio) -> None:
+        kept = finished.folder / "script.yaml"
+        given = replace(finished.story(), source=Path("elsewhere/script.yml"))
+        with finished.begin(story=given) as film:
+            assert film.edited_script is None
+        assert [path.name for path in finished.folder.glob("script*")] == ["script.yml"]
+        edited = finished.script.replace("Mara lights a lantern.", "Mara lights two lanterns.")
+        (finished.folder / "script.yml").write_text(edited)
+        with finished.begin() as film:
+            assert film.edited_script == finished.folder / "script.edited-1.yml"
+            assert film.edited_script.read_text() == edited
+        assert kept.read_text() == finished.script
+        assert not (finished.folder / "script.yml").exists()
 
     def test_a_script_that_was_edited_in_the_folder_is_not_lost(self, finished: Studio) -> None:
         kept = finished.folder / "script.yaml"
@@ -176,6 +191,11 @@ class TestFolder:
                 assert film.edited_script == aside
                 assert aside.read_text() == edited
             assert kept.read_text() == finished.script
+        kept.write_text("title: nearly done\nshotz: []\n")
+        with finished.begin() as film:
+            assert film.edited_script is not None
+            assert film.edited_script.read_text() == "title: nearly done\nshotz: []\n"
+            film.edited_script.unlink()
         # Gone on with, it is the film's; and a newer version of the script is no edit of the folder's.
         kept.write_text(edited)
         finished.script = edited

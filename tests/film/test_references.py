@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,23 @@ from storymem.film.director import Director
 from storymem.film.events import ShotReused, ShotStale, ShotStarted
 from storymem.film.plan import plan_film
 from storymem.film.project import Film
-from storymem.media import read_image, write_png
+from storymem.media import FloatArray, read_image, write_png
+from storymem.memory.encoders import FrameEncoder
+from storymem.story import load_story
+
+
+class Turned:
+    """Another encoder: the numbers of one, the other way round."""
+
+    identity = "turned"
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self.dimension = encoder.dimension
+        self._encoder = encoder
+
+    def encode(self, frames: FloatArray) -> FloatArray:
+        return np.ascontiguousarray(self._encoder.encode(frames)[:, ::-1])
+
 
 CAST = THREE_SHOTS.replace(
     "Mara: a girl with a red coat", "Mara: {description: a girl, references: [mara.png, hat.png]}"
@@ -57,6 +74,41 @@ class TestReferences:
         )
         assert preview.manifest.references == studio.film().manifest.references
 
+    def test_another_encoder_looks_at_the_kept_ones_anew(self, studio: Studio, pictures: Path) -> None:
+        told = studio.story()
+        studio.generate()
+        shutil.rmtree(pictures)
+        new = replace(studio.tools, encoder=Turned(studio.tools.encoder))
+        asked = {"story": told, "settings": studio.settings, "tools": new, "adopt_settings": True}
+        preview = Film.preview(studio.folder, script=studio.script.encode(), **asked)
+        with studio.begin(**asked) as film:
+            (before,) = [keyframe.embedding for keyframe in studio.film().reference_keyframes()[:1]]
+            assert preview.manifest.references == film.manifest.references
+            for keyframe in film.reference_keyframes():
+                assert np.array_equal(keyframe.embedding, new.encoder.encode(keyframe.pixels[None])[0])
+            assert not np.array_equal(film.reference_keyframes()[0].embedding, before)
+            assert len(of(list(Director(film, new).generate(remake_stale=True)), ShotStarted)) == 3
+
+    def test_pictures_that_never_were_there_are_no_kept_ones(self, studio: Studio, tmp_path: Path) -> None:
+        home = tmp_path / "home"
+        (home / "new").mkdir(parents=True)
+        write_png(home / "new" / "mara.png", np.zeros((32, 32, 3), np.uint8))
+        script = home / "story.yaml"
+        script.write_text(CAST.replace("mara.png, hat.png", "new/mara.png"))
+        with studio.begin(story=load_story(script)):
+            pass
+        script.write_text(CAST.replace("mara.png, hat.png", "nwe/mara.png"))
+        with (
+            pytest.raises(MediaError, match=r"nwe/mara\.png: there is no such picture"),
+            studio.begin(story=load_story(script, pictures_kept=True)),
+        ):
+            pass
+        shutil.rmtree(home / "new")
+        moved = tmp_path / "moved.yaml"
+        moved.write_text(CAST.replace("mara.png, hat.png", "new/mara.png"))
+        with studio.begin(story=load_story(moved, pictures_kept=True)) as film:
+            assert len(film.reference_keyframes()) == 1
+
     def test_they_are_found_again_where_film_json_is_lost(self, studio: Studio, pictures: Path) -> None:
         told = studio.story()
         studio.generate()
@@ -93,6 +145,22 @@ class TestReferences:
         studio.settings = tiny_settings(capacity=1, sink=1)
         with pytest.raises(SettingsError, match="2 reference images"):
             studio.generate()
+
+    def test_a_preview_has_the_memory_that_is_asked_for(self, studio: Studio, pictures: Path) -> None:
+        studio.settings, script = tiny_settings(capacity=1, sink=1), studio.script
+        studio.script = script.replace("mara.png, hat.png", "hat.png")
+        studio.generate()
+        studio.script = script
+        asked = {"script": b"", "tools": studio.tools, "adopt_settings": True, "story": studio.story()}
+        film = Film.preview(studio.folder, settings=tiny_settings(capacity=2, sink=1), **asked)
+        assert len(film.reference_keyframes()) == 2
+        with pytest.raises(SettingsError, match="2 reference images"):
+            Film.preview(studio.folder, settings=tiny_settings(capacity=1, sink=1), **asked)
+        studio.settings = tiny_settings(capacity=2, sink=1)
+        with studio.begin(adopt_settings=True) as film:
+            list(Director(film, studio.tools).generate(remake_stale=True))
+        with pytest.raises(SettingsError, match="2 reference images"):
+            Film.preview(studio.folder, settings=tiny_settings(capacity=1, sink=1), **asked)
 
     def test_a_preview_writes_nothing(self, studio: Studio, pictures: Path) -> None:
         told = studio.story()

@@ -101,6 +101,30 @@ def test_a_retake_of_a_shot_that_left_the_script_says_nothing_of_another(finishe
     assert finished.take("01-03").record.prompt == "Morning comes."
 
 
+def test_a_retaken_shot_comes_back_with_its_retake(finished: Studio) -> None:
+    finished.retake("01-03")
+    retaken, whole = finished.chosen(), finished.script
+    finished.script = whole.replace("      - prompt: The lantern goes out.\n", "")
+    finished.generate()
+    finished.retake("01-01")  # what 01-03 saw is another picture now, and that makes it stale and no more
+    finished.script = whole
+    assert not of(finished.generate(), ShotFinished)
+    assert finished.chosen()["01-03"] == retaken["01-03"]
+    assert finished.statuses()[2] == "stale"
+    assert finished.plan()[2].seed == shot_seed(7, "01-03", 1)
+
+
+def test_what_has_no_folder_any_more_does_not_come_back(finished: Studio) -> None:
+    whole = finished.script
+    finished.script = whole.replace("      - prompt: The lantern goes out.\n", "")
+    finished.generate()
+    shutil.rmtree(finished.folder / "takes" / "01-03")
+    finished.script = whole
+    with finished.begin():
+        assert finished.statuses() == ["done", "done", "missing"]
+    assert [made.shot_id for made in of(finished.generate(), ShotFinished)] == ["01-03"]
+
+
 def test_choose_an_older_take(finished: Studio) -> None:
     before = finished.chosen()
     finished.retake("01-01", prompt="Mara yawns.", seed=11)

@@ -7,7 +7,7 @@ import pytest
 
 from storymem.errors import ModelError, SettingsError
 from storymem.film.resolve import ModelRequest, resolve_model
-from storymem.models.own_sampling import SAMPLING_FILE, read_sampling, sampling_json
+from storymem.models.own_sampling import SAMPLING_FILE, laid_over, read_sampling, sampling_json
 
 FIELDS = {"width": 112, "height": 64, "num_frames": 25, "num_inference_steps": 12, "guidance_scale": 3.0}
 
@@ -41,3 +41,14 @@ def test_a_file_that_is_wrong_is_refused_with_its_place(tmp_path: Path, content:
     with pytest.raises(ModelError, match=words) as refused:
         read_sampling(tmp_path)
     assert str(tmp_path / SAMPLING_FILE) in str(refused.value)
+
+
+def test_one_guidance_said_alone_is_that_of_both_experts() -> None:
+    base = {"guidance_scale": 3.5, "guidance_scale_2": 3.0, "shift": 5.0}
+    assert laid_over(base, {"guidance_scale": 1.0}) == {"guidance_scale": 1.0, "shift": 5.0}
+    assert laid_over(base, {"guidance_scale_2": 2.0}) == {**base, "guidance_scale_2": 2.0}
+    assert laid_over(base, {"guidance_scale": 1.0, "guidance_scale_2": 2.0, "shift": 4.0}) == {
+        "guidance_scale": 1.0,
+        "guidance_scale_2": 2.0,
+        "shift": 4.0,
+    }

@@ -405,3 +405,12 @@ def test_the_form_follows_the_name_or_the_first_character() -> None:
     assert parse_story("title: y\nshots: [a]", "text", None).title == "y"
     assert parse_story('{"title": "y", "shots": ["a"]}', "a.yml", None).title == "y"
     assert parse_story('{"title": "y", "shots": ["a"]}', "text", None, form="yaml").title == "y"
+
+
+def test_a_backslash_that_makes_a_nul_is_no_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "nul.yaml"
+    script.write_text(
+        'title: T\ncast: {Mara: {description: a girl, references: "pics\\01.png"}}\nshots: [Mara.]\n', encoding="utf-8"
+    )
+    with pytest.raises(ScriptError, match=r"character U\+0000"):
+        load_story(script)

@@ -162,8 +162,20 @@ def test_clips_without_captions_are_told_before_they_are_encoded(
     with pytest.raises(SettingsError, match=r"1 of 4 clips have no caption \(the first is c3\)"):
         train(config)
     assert not list(footage.glob("latents-*"))
-    if text is toys.BASE:  # encoding needs none
-        assert encode_footage(config) == 4
+    if text is toys.BASE:  # encoding needs none, nor the processes that are to train
+        many = {"runtime": config.runtime.model_copy(update={"fsdp": True, "device": "cuda"})}
+        assert encode_footage(config.model_copy(update=many)) == 4
+
+
+def test_memory_that_held_out_groups_cannot_give_is_told_at_once(small_model: Path, tmp_path: Path) -> None:
+    frames = [np.zeros((5, 3, 32, 32), np.float32)] * 6
+    clips = [FootageClip(f"c{n}", n // 4, "a.mp4", 0, 4, None, (CAPTIONS[0],)) for n in range(6)]  # four and two
+    toys.write_footage(tmp_path / "footage", zip(clips, frames, strict=True))
+    watched = ("data.held_out=1", "validation={every: 2, clips: 2, num_memory: 3, levels: [0.5]}")
+    config = on_footage(toys.MEMORY, tmp_path / "footage", tmp_path / "out", f"model={small_model}", *watched)
+    with pytest.raises(SettingsError, match=r"has 3 keyframes .* \(the largest has 2\): lower validation\.num_memory"):
+        train(config)
+    assert not (tmp_path / "out" / "log.jsonl").exists()
 
 
 @contextmanager

@@ -184,6 +184,8 @@ def test_values_can_be_set_over_the_file(tmp_path: Path) -> None:
     assert (config.steps, config.lora.rank) == (20, 4)
     assert config.data.options == {"a": [1, 2]}
     assert config.optimizer.betas == (0.8, 0.9)
+    path.write_text(MINIMAL + "optimizer:\n")  # named, and left empty
+    assert load_config(path, ("optimizer.learning_rate=1e-3",)).optimizer.learning_rate == 1e-3
     for wrong in ("steps", "=3", "steps.x=3"):
         with pytest.raises(SettingsError, match="--set"):
             load_config(path, (wrong,))

@@ -121,7 +121,24 @@ def test_a_lora_says_how_it_is_sampled(small_model: Path, tmp_path: Path) -> Non
     plain = resolve_model(ModelRequest(str(small_model)))
     assert plain.sampling["guidance_scale"] == 3.5
     fast = resolve_model(ModelRequest(str(small_model), loras=((str(tmp_path / "lora"), 1.0),)))
-    assert fast.sampling == {**plain.sampling, "guidance_scale": 1.0, "memory_guidance_scale": 1.0}
+    assert fast.sampling == {
+        **plain.sampling,
+        "guidance_scale": 1.0,
+        "memory_guidance_scale": 1.0,
+        "memory_stride": 5,
+    }
+    # A base that has a guidance for each expert has none of them with it.
+    assert resolve_model(ModelRequest("tiny-random")).sampling["guidance_scale_2"] == 3.5
+    on_both = resolve_model(ModelRequest("tiny-random", loras=((str(tmp_path / "lora"), 1.0),)))
+    config = SamplingConfig(**on_both.sampling)
+    assert (config.guidance_scale, config.guidance_scale_2) == (1.0, None)
+
+
+def test_a_lora_is_sampled_where_in_time_its_memory_was(small_model: Path, tmp_path: Path) -> None:
+    apart = "conditioning.memory_stride=1"
+    train(toys.stage(toys.MEMORY, tmp_path, f"model={small_model}", apart, "steps=1"))
+    own = resolve_model(ModelRequest(str(small_model), loras=((str(tmp_path / "lora"), 1.0),)))
+    assert own.sampling["memory_stride"] == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import toys
 from typer.testing import CliRunner
 
 from storymem.conditioning.codec import LatentCodec
-from storymem.errors import CheckpointError
+from storymem.errors import CheckpointError, SettingsError
 from storymem.training.augment import augment, blur, jpeg, move
 from storymem.training.ema import Ema
 from storymem.training.encode import SourceLoader
@@ -150,6 +150,8 @@ def test_a_world_is_seen_through_a_window_that_moves(tmp_path: Path) -> None:
     later = ClipStore(loader, data.model_copy(update={"first": 7}), windowed=True)
     assert later.window(0) == (7, 8, 0, 1)
     assert later.window(2) == (8, 0, 1, 2)
+    with pytest.raises(SettingsError, match=r"data\.first is 9, but there are 9 groups to train on, counted"):
+        ClipStore(loader, data.model_copy(update={"first": 9}), windowed=True)
     for step in range(5):
         store.prepare(step)
     assert source.drawn == [0, 1, 2, 3, 4, 5]  # each once

@@ -116,5 +116,7 @@ def test_noise_differs_between_samples_and_steps() -> None:
 def test_too_small_groups_and_uneven_shares_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"no group of related clips has 13 keyframes.*the largest has 12"):
         TABLE.with_memory(13)
+    with pytest.raises(SettingsError, match=r"lower sample\.num_memory, or"):
+        TABLE.with_memory(13, "sample.num_memory")
     with pytest.raises(SettingsError, match="8 clips at a time cannot be shared out among 3 processes"):
         plan_batch(0, 0, 0, table=TABLE, config=CONFIG, batch=8, world_size=3)

@@ -204,6 +204,25 @@ def test_both_experts_learn_from_the_same_shots(small_model: Path, tmp_path: Pat
     assert changed_experts(model, tmp_path / "out" / "model") == {"transformer", "transformer_2"}
 
 
+@pytest.mark.parametrize(
+    ("boundary", "steps", "shift"), [(0.9, 4, 3.0), (0.9, 10, 1.0), (0.9, 14, 5.0), (0.7, 10, 1.0)]
+)
+def test_a_step_at_the_boundary_is_the_upper_experts_alone(
+    small_model: Path, tmp_path: Path, boundary: float, steps: int, shift: float
+) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps({**index, "boundary_ratio": boundary}))
+    given = ("train=full", f"noise.shift={shift}", f"reward.steps={steps}")
+    task: Any = MemoryRun(stage := memory_stage(model, tmp_path / "out", *given), make_accelerator(stage)).task("both")
+    assert task._levels.count(boundary) == 1
+    asked: list[str] = []
+    for name, expert in (("high", task.module.high), ("low", task.module.low)):
+        expert.register_forward_pre_hook(lambda _, __, name=name: asked.append(name))
+    task.loss(task.module, 0, 0)
+    assert asked[:steps] == ["high"] * len(task._steps[0]) + ["low"] * len(task._steps[1])
+
+
 def test_an_expert_that_is_not_trained_stays(small_model: Path, tmp_path: Path) -> None:
     model = louder(small_model, tmp_path / "model", experts=2)
     for name, component in (("high", "transformer"), ("low", "transformer_2")):

@@ -57,6 +57,7 @@ class LaionJudge:
             CheckpointError: the weights do not fit.
         """
         import torch
+        from safetensors import SafetensorError
 
         if head is None or not head.is_file():
             raise ModelError(f"the judge laion needs --judge-head, the file of its linear head: get it from {_HEAD}.")
@@ -64,8 +65,8 @@ class LaionJudge:
         linear = torch.nn.Linear(vision.dimension, 1)
         try:
             linear.load_state_dict(_read(head))
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (RuntimeError, ValueError, OSError, KeyError, EOFError, SafetensorError) as error:
+            reason = (str(error).strip() or "it is empty").splitlines()[0]
             raise CheckpointError(f"{head}: is no aesthetic head for this CLIP ({reason}).") from error
         digest = hashlib.sha256(head.read_bytes()).hexdigest()[:16]
         return cls(vision.model, linear, f"{vision.identity}+laion-linear:{digest}")

@@ -67,7 +67,11 @@ GUIDED: Mapping[str, Any] = {"memory_guidance_scale": _GUIDANCE}
 SYSTEMS: Mapping[str, System] = {
     system.name: system
     for system in (
-        System("no-memory", "Every shot alone, from its prompt.", memory={"capacity": 0, "sink": 0}),
+        System(
+            "no-memory",
+            "Every shot from its prompt alone; one that goes on, from the last frame before it too.",
+            memory={"capacity": 0, "sink": 0},
+        ),
         System("memory", "The method as in the paper.", sampling=METHOD),
         System("guided-memory", f"The same, led by the memory: guidance of {_GUIDANCE:g}.", sampling=GUIDED),
         System(

@@ -69,6 +69,7 @@ class ViClipEncoder:
             CheckpointError: weights are missing, too many, or of another shape.
         """
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from storymem.bench.viclip_network import ViClip, ViClipShape
@@ -76,7 +77,10 @@ class ViClipEncoder:
         target, number_type = device_dtype(device, dtype, default=torch.float32)
         weights, merges = _files(folder)
         model = ViClip(shape or ViClipShape())
-        state = load_file(weights)
+        try:
+            state = load_file(weights)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{weights}: cannot be read ({error}): get the file again.") from error
         wanted = model.state_dict()
         wrong = sorted(set(wanted) ^ set(state)) or sorted(k for k in wanted if wanted[k].shape != state[k].shape)
         if wrong:

@@ -46,11 +46,11 @@ def is_complete(film: Film) -> bool:
     return all(shot.id in film.manifest.chosen for shot in film.manifest.all_shots)
 
 
-def moved_notes(plan: Sequence[PlannedShot]) -> list[str]:
+def moved_notes(film: Film, plan: Sequence[PlannedShot]) -> list[str]:
     """What to do about takes that stayed behind when their shots moved; nothing if none did."""
     from storymem.film.moved import moved_shots
 
-    moved = moved_shots(plan)
+    moved = moved_shots(film, plan)
     if not moved:
         return []
     pairs = [f"{shot} was {before}" for shot, before in moved.items()]

@@ -235,7 +235,10 @@ def _script_and_folder(given: Path, output: Path | None) -> tuple[Path, Path]:
     from storymem.film.project import Film
 
     if Film.is_in(given):
-        return given / Film.open(given).manifest.script_name, given if output is None else output
+        kept = given / Film.open(given).manifest.script_name
+        if not kept.exists():
+            raise SettingsError(f"{kept}: the film's copy of its script is gone: give another copy, with -o {given}.")
+        return kept, given if output is None else output
     if given.is_dir():
         raise SettingsError(f"{given}: there is no film in this folder: give a script, or the folder of a film.")
     if output is None:
@@ -267,7 +270,7 @@ def _generate(
         with Film.begin(
             output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
         ) as film:
-            for note in moved_notes(plan_film(film)):
+            for note in moved_notes(film, plan_film(film)):
                 show.say("warning", note)
             for event in Director(film, tools).generate(remake_stale=remake, until=until, on_step=show):
                 show(event)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from storymem.film.tools import Tools
     from storymem.settings import MemoryConfig
     from storymem.story import Story
+    from storymem.story.model import FilmDefaults
 
 
 class Solver(StrEnum):
@@ -53,6 +54,8 @@ class What(StrEnum):
     clips = "clips"
     timeline = "timeline"
 
+
+_SHAPE = ("width", "height", "num_frames", "fps")  # of a film: no other LoRA changes them
 
 MODEL, MEMORY, SAMPLING, MACHINE = "Model", "Memory", "Sampling", "Machine"
 
@@ -108,6 +111,8 @@ def film_settings(
 ) -> FilmSettings:
     """The settings of a film: options over the script over what the film has over what the model was made for.
 
+    Of a film that is gone on with, a script says what it says otherwise than before; the rest the film has decided.
+
     Args:
         story: the story.
         resolved: the model.
@@ -120,21 +125,19 @@ def film_settings(
         negative_prompt: option.
         portraits: option.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from storymem.film.film_settings import FilmSettings
 
     sampling, memory = given(**sampling), given(**memory)
-    said_sampling, said_memory = set(story.defaults.sampling()), story.defaults.memory()
-    if story.defaults.duration is not None:
-        said_sampling.add("num_frames")
     base: dict[str, Any] = dict(resolved.sampling)
     base_memory: dict[str, Any] = dict(resolved.memory)
-    texts = [negative_prompt, story.defaults.negative_prompt]
     ways = [None if continue_with is None else continue_with.value]
-    seeds = [seed, story.defaults.seed]
-    portrayed = [portraits, story.defaults.portraits]
-    portrait_prompts: list[str | None] = []
+    texts: list[str] = []
+    seeds: list[int] = []
+    portrayed: list[bool] = []
+    portrait_prompts: list[str] = []
+    decided: set[str] = set()  # fields of the defaults that the film has an answer to
     if before is not None:
         asked, had = resolved.request.to_json(), before.tools.description.get("request")
         settings = before.settings
@@ -142,18 +145,27 @@ def film_settings(
         if same:
             # The same model: what is not said anew stays as it is.
             base = asdict(settings.sampling)
+            decided.update(base)
         elif isinstance(had, dict) and asked["model"] == had.get("model"):
             # Another LoRA on it: its own schedule and guidance, but the film's size, length and rate.
-            base |= {name: getattr(settings.sampling, name) for name in ("width", "height", "num_frames", "fps")}
+            base |= {name: getattr(settings.sampling, name) for name in _SHAPE}
+            decided.update(_SHAPE)
         if same or (isinstance(had, dict) and asked["model"] == had.get("model")):
             base_memory = asdict(settings.memory)
+            decided.update(base_memory, ("duration", "negative_prompt", "seed", "portraits"))
             texts.append(settings.negative_prompt)
             ways.append(settings.continue_with)
             seeds.append(settings.seed)
             portrayed.append(settings.portraits)
             portrait_prompts.append(settings.portrait_prompt)
+        story = replace(story, defaults=_said_anew(story.defaults, before, decided, rate=sampling.get("fps")))
+    said_sampling, said_memory = set(story.defaults.sampling()), story.defaults.memory()
+    if story.defaults.duration is not None:
+        said_sampling.add("num_frames")
+    if "guidance_scale" in said_sampling:  # one number given means both experts
+        said_sampling.add("guidance_scale_2")
     if "guidance_scale" in sampling and "guidance_scale_2" not in sampling:
-        sampling["guidance_scale_2"] = sampling["guidance_scale"]  # one number given means both experts
+        sampling["guidance_scale_2"] = sampling["guidance_scale"]
     if "capacity" in memory and "sink" not in memory and "sink" not in said_memory:
         # A bank smaller than the sink takes the sink down with it.
         memory["sink"] = min(base_memory.get("sink", 3), max(memory["capacity"], 0))
@@ -161,12 +173,23 @@ def film_settings(
         story,
         sampling={**{key: value for key, value in base.items() if key not in said_sampling}, **sampling},
         memory={**{key: value for key, value in base_memory.items() if key not in said_memory}, **memory},
-        seed=_first_said(seeds),
+        seed=_first_said([seed, story.defaults.seed, *seeds]),
         continue_with=_first_said([*ways, resolved.continue_with]),
-        negative_prompt=_first_said([*texts, resolved.negative_prompt]),
-        portraits=_first_said([*portrayed, resolved.portraits]),
+        negative_prompt=_first_said(
+            [negative_prompt, story.defaults.negative_prompt, *texts, resolved.negative_prompt]
+        ),
+        portraits=_first_said([portraits, story.defaults.portraits, *portrayed, resolved.portraits]),
         portrait_prompt=_first_said([*portrait_prompts, resolved.portrait_prompt]),
     )
+
+
+def _said_anew(defaults: FilmDefaults, before: Manifest, decided: set[str], *, rate: int | None) -> FilmDefaults:
+    """What a script says otherwise than it did when the film decided; at another rate its seconds are counted again."""
+    from dataclasses import asdict, replace
+
+    now, old, fps = asdict(defaults), asdict(before.story.defaults), before.settings.sampling.fps
+    said = replace(defaults, **{name: None for name in decided & now.keys() if now[name] == old[name]})
+    return replace(said, duration=defaults.duration) if (rate or said.fps or fps) != fps else said
 
 
 def model_request(
@@ -181,17 +204,20 @@ def model_request(
 ) -> ModelRequest:
     """The model that is asked for: by options, else by the script, else the film's own, else the default.
 
-    Options that change the film's own model (another LoRA, say) are laid over it.
+    Of a film that is gone on with, a script asks for a model if it names another one than before. Options that change
+    the film's own model (another LoRA, say) are laid over it.
     """
     from dataclasses import replace
 
     from storymem.film.resolve import ModelRequest, parse_loras
 
-    request = request_of(before) or ModelRequest()
-    if story.defaults.model is not None:
-        request = ModelRequest(model=story.defaults.model)
-    if story.defaults.lora is not None:
-        request = replace(request, loras=parse_loras([story.defaults.lora]))
+    own, said = request_of(before), story.defaults
+    old = None if own is None or before is None else before.story.defaults
+    request = own or ModelRequest()
+    if said.model is not None and (old is None or said.model != old.model):
+        request, old = ModelRequest(model=said.model), None
+    if said.lora is not None and (old is None or said.lora != old.lora):
+        request = replace(request, loras=parse_loras([said.lora]))
     if model is not None:
         request = ModelRequest(model=model)
     if lora is not None:

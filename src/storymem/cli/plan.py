@@ -49,7 +49,7 @@ def show_plan(
         until: only up to this shot is to be made; see `storymem.film.portraits.shots_until`.
     """
     manifest = film.manifest
-    notes = [*notes, *moved_notes(plan)]
+    notes = [*notes, *moved_notes(film, plan)]
     now = {shot.id for shot in manifest.shots_until(until)}
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
     to_make = [p for p in plan if p.shot.id in now and (p.take is None or (remake and p.status == "stale"))]

@@ -38,6 +38,7 @@ DEFAULT_CRF = 17
 FILM, SHEET, CLIPS = "film.mp4", "contact_sheet.png", "clips"
 _STATE = ".export.json"
 _OWNER = "of film"  # in the state, where a film was exported to another folder: whose it is
+_BEGUN = "begun"  # in the state there: files of an export that was not finished, which are ours as well
 _QUALITY = "crf"  # in the state: the last one that was asked for
 _VERSION = 3  # of how things are exported: a newer one writes everything again
 
@@ -165,7 +166,12 @@ def export_film(
         if state.pop(_OWNER, None) != owner:
             state = {}
         _check_free(edit, wanted, target, state)
-        return _export(edit, wanted, target, {**state, _OWNER: owner}, crf=crf, again=again, on_work=on_work)
+        state |= {_OWNER: owner, _BEGUN: sorted(_ours(state) | {name for one in wanted for name in _names(edit, one)})}
+        replace_file(target / _STATE, pack_record(state))
+        done = _export(edit, wanted, target, state, crf=crf, again=again, on_work=on_work)
+        del state[_BEGUN]
+        replace_file(target / _STATE, pack_record(state))
+        return done
 
 
 def is_elsewhere(film: Path, folder: Path | None) -> bool:
@@ -239,12 +245,19 @@ def _check_free(edit: Edit, products: Collection[Product], target: Path, state: 
     Raises:
         FilmError: a file that would be written is there and not of `state`.
     """
-    ours = {name for product in PRODUCTS for name in state.get(product, {}).get("files", ())}
+    ours = _ours(state)
     for name in (name for product in products for name in _names(edit, product)):
         if name not in ours and os.path.lexists(target / name):
             raise FilmError(
-                f"{target / name}: was not written by an export of this film: move it away, or choose another folder."
+                f"{target / name}: was not written by an export of this film, or the film was moved since: move "
+                "the file away, or choose another folder."
             )
+
+
+def _ours(state: dict[str, Any]) -> set[str]:
+    """The files that exports of the film wrote, or may have begun to."""
+    written = {name for product in PRODUCTS for name in state.get(product, {}).get("files", ())}
+    return written | set(state.get(_BEGUN, ()))
 
 
 def _names(edit: Edit, product: Product) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -21,15 +21,7 @@ from storymem.story.model import MAX_NUM_FRAMES, Shot, Story
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = [
-    "KeptTake",
-    "Manifest",
-    "Override",
-    "ToolFacts",
-    "read_manifest",
-    "shot_seed",
-    "write_manifest",
-]
+__all__ = ["KeptTake", "Manifest", "Override", "ToolFacts", "read_manifest", "shot_seed", "write_manifest"]
 
 VERSION = 1
 _FORMAT = "storymem film"
@@ -104,9 +96,9 @@ class Manifest:
         settings: of the film.
         tools: that it is made with.
         references: key of the set of reference images; None without any.
-        chosen: by shot id, the key of the take that is in the film.
+        chosen: by shot id, the key of the take that is in the film; of shots that left the script, that was.
         kept: by shot id, all finished takes, oldest first.
-        overrides: by shot id.
+        overrides: by shot id, likewise.
         pinned: ids of keyframes that always stay in the memory.
         banned: ids of keyframes that never enter it.
     """
@@ -260,10 +252,8 @@ class Manifest:
         out = []
         for name in before:
             if before[name] != now[name]:
-                if name in ("model", "encoder", "scorer"):
-                    out.append(f"another {name}")
-                else:
-                    out.append(f"{name} {before[name]!r} (asked for: {now[name]!r})")
+                named = name in ("model", "encoder", "scorer")
+                out.append(f"another {name}" if named else f"{name} {before[name]!r} (asked for: {now[name]!r})")
         return out
 
     def is_another(self, story: Story) -> bool:
@@ -271,24 +261,30 @@ class Manifest:
         prompts = {shot.prompt for shot in self.story.shots}
         return self.story.title != story.title and not any(shot.prompt in prompts for shot in story.shots)
 
-    def adopt(self, story: Story, *, settings: FilmSettings, tools: ToolFacts, references: str | None) -> Manifest:
+    def adopt(
+        self,
+        story: Story,
+        *,
+        settings: FilmSettings,
+        tools: ToolFacts,
+        references: str | None,
+        comes_back: Callable[[Shot], bool],
+    ) -> Manifest:
         """The film with a new version of its script and settings. Takes stay; which are stale is the plan's business.
 
-        A prompt or seed that was changed in the script after a retake is stronger than the retake's; of a shot that is
-        not in the script any more only the takes are kept, for its id may come back as another shot.
+        A prompt or seed that was changed in the script after a retake is stronger than the retake's. `comes_back` says
+        of a shot that was not in the last version, but of whose id there is a chosen take, whether it is the one that
+        had the id when it left the script; if not, only the takes are kept.
         """
         before = {shot.id: shot for shot in self.all_shots}
-        new_shots = shots_until(story, settings, None)
-        ids = {shot.id for shot in new_shots}
-        overrides = {shot_id: override for shot_id, override in self.overrides.items() if shot_id in ids}
-        chosen = {shot_id: key for shot_id, key in self.chosen.items() if shot_id in ids}
-        for shot in new_shots:  # the id of a portrait may have become another's, or that of a shot
-            if shot.id in before and before[shot.id].portrait_of != shot.portrait_of:
-                chosen.pop(shot.id, None)
-                overrides.pop(shot.id, None)
-        for new in new_shots:
+        overrides, chosen = dict(self.overrides), dict(self.chosen)
+        for new in shots_until(story, settings, None):
             old, override = before.get(new.id), overrides.get(new.id)
-            if old is not None and override is not None:
+            # The id of a portrait may have become another's, or that of a shot.
+            if not (old.portrait_of == new.portrait_of if old else new.id in chosen and comes_back(new)):
+                chosen.pop(new.id, None)
+                overrides.pop(new.id, None)
+            elif old is not None and override is not None:
                 overrides[new.id] = replace(
                     override,
                     prompt=override.prompt if old.prompt == new.prompt else None,

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from storymem.errors import FilmDamagedError, FilmError, InputError, ScriptError, StorageError
+from storymem.errors import FilmDamagedError, FilmError, InputError, StorageError
 from storymem.film.film_settings import FilmSettings
+from storymem.film.kept_script import keep_script
 from storymem.film.lock import locked
 from storymem.film.manifest import (
     KeptTake,
@@ -19,14 +20,21 @@ from storymem.film.manifest import (
     write_manifest,
 )
 from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, make_place
-from storymem.film.references import ReferenceStore, read_references, reference_labels, reference_set_key
-from storymem.film.storage import hash_file, remove_file, rename, replace_file, sweep
+from storymem.film.references import (
+    Image,
+    ReferenceStore,
+    read_references,
+    reference_labels,
+    reference_paths,
+    reference_set_key,
+)
+from storymem.film.storage import remove_file, replace_file, sweep
 from storymem.film.takes import KEY_LENGTH, Take, TakeStore
 from storymem.film.tools import Tools
+from storymem.media import resize_frame
 from storymem.memory.bank import Keyframe, MemoryPolicy
 from storymem.memory.keyframes import encode_references
-from storymem.story.load import load_story
-from storymem.story.model import Story
+from storymem.story.model import Shot, Story
 
 __all__ = ["Film"]
 
@@ -156,7 +164,7 @@ class Film:
         references = film._keep_references(asked.story, asked.settings, tools)
         if references is not None:
             policy.start(film.references.load(references))  # says so if there are more than the memory has places
-        adopted = before.adopt(asked.story, settings=asked.settings, tools=asked.tools, references=references)
+        adopted = film._adopt(asked, references)
         adopted = replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256)
         film._script = script, before
         if film._saved is not None and before.differences(asked.settings, asked.tools):
@@ -212,27 +220,49 @@ class Film:
         """
         check_place(folder)
         film, asked = cls._asked(folder, story, script, settings, tools, adopt_settings=adopt_settings)
-        references = film._kept_references(asked.story)
-        if references is None and asked.story.references:
-            images = read_references(asked.story, settings.sampling.width, settings.sampling.height)
-            references = reference_set_key(images, tools.encoder.identity)
-            film._previewed = encode_references(
-                [image.pixels for image in images], encoder=tools.encoder, labels=[image.label for image in images]
-            )
-            film.policy.start(film._previewed)
-        film.manifest = film.manifest.adopt(
-            asked.story, settings=asked.settings, tools=asked.tools, references=references
+        policy = MemoryPolicy.from_config(
+            asked.settings.memory, pinned=film.manifest.pinned, banned=film.manifest.banned
         )
+        references, images = None, film._reference_images(asked.story, asked.settings)
+        if images:
+            references = reference_set_key(images, tools.encoder.identity)
+            if references != film.manifest.references:
+                film._previewed = encode_references(
+                    [image.pixels for image in images], encoder=tools.encoder, labels=[image.label for image in images]
+                )
+            policy.start(film._previewed or film.references.load(references))  # as `begin`, it may be too many
+        film.manifest = film._adopt(asked, references)
         return film
 
+    def _adopt(self, asked: Manifest, references: str | None) -> Manifest:
+        return self.manifest.adopt(
+            asked.story,
+            settings=asked.settings,
+            tools=asked.tools,
+            references=references,
+            comes_back=self._comes_back,
+        )
+
+    def _comes_back(self, shot: Shot) -> bool:
+        """Whether the take that was in the film under this id shows what the shot is to show."""
+        try:
+            take = self.chosen_take(shot.id)
+        except FilmDamagedError:
+            return False
+        return take is not None and take.record.prompt == shot.prompt
+
     def _keep_references(self, story: Story, settings: FilmSettings, tools: Tools) -> str | None:
-        """The key of the kept set of the story's reference images; the kept ones serve if originals are gone."""
-        if not story.references:
-            return None
-        if (kept := self._kept_references(story)) is not None:
-            return kept
-        images = read_references(story, settings.sampling.width, settings.sampling.height)
-        return self.references.keep(images, tools.encoder)
+        """The key of the kept set of the story's reference images."""
+        images = self._reference_images(story, settings)
+        return self.references.keep(images, tools.encoder) if images else None
+
+    def _reference_images(self, story: Story, settings: FilmSettings) -> tuple[Image, ...]:
+        """The story's reference images in the film's size; the kept ones serve if originals are gone."""
+        width, height = settings.sampling.width, settings.sampling.height
+        if (kept := self._kept_references(story)) is None:
+            return read_references(story, width, height)
+        # Perhaps for another size or another encoder, so they are looked at as the originals would be.
+        return tuple(Image(k.label, resize_frame(k.pixels, width, height)) for k in self.references.load(kept))
 
     def _kept_references(self, story: Story) -> str | None:
         """The key of the kept set, if it is of the story's reference images and originals are gone."""
@@ -241,24 +271,7 @@ class Film:
         known = self.manifest.references
         if known is None:  # film.json was lost
             return self.references.find(reference_labels(story))
-        labels = tuple(keyframe.label for keyframe in self.references.load(known))
-        return known if labels == reference_labels(story) else None
-
-    def _keep_script(self, script: bytes, before: Manifest) -> None:
-        path = self.folder / self.manifest.script_name
-        try:
-            found = hash_file(path)
-        except OSError:
-            found = ""
-        if found == self.manifest.script_sha256:
-            return
-        if found and found != before.script_sha256 and _is_script(path):  # somebody's work, and not damage
-            number = 1
-            while (aside := path.with_name(f"{path.stem}.edited-{number}{path.suffix}")).exists():
-                number += 1
-            rename(path, aside)
-            self.edited_script = aside
-        replace_file(path, script)
+        return known if reference_paths(story) == reference_paths(self.manifest.story) else None
 
     def _sweep(self) -> None:
         sweep(self.folder)
@@ -279,9 +292,7 @@ class Film:
         self.manifest, self._saved = read_manifest(data, path), data
         if self._script is not None:
             script, before = self._script
-            self._keep_script(script, before)
-            if before.script_name != manifest.script_name:
-                remove_file(self.folder / before.script_name)
+            self.edited_script = keep_script(self.folder, script, before=before, now=manifest)
             self._script = None
 
     @property
@@ -386,14 +397,6 @@ class Film:
         banned = tuple(sorted((set(self.manifest.banned) | bans) - pins - freed | (pins & bans)))
         MemoryPolicy.from_config(self.manifest.settings.memory, pinned=pinned, banned=banned)
         self.save(replace(self.manifest, pinned=pinned, banned=banned))
-
-
-def _is_script(path: Path) -> bool:
-    try:
-        load_story(path, pictures_kept=True)
-    except ScriptError:
-        return False
-    return True
 
 
 def _load(folder: Path) -> Manifest:

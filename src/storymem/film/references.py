@@ -20,7 +20,7 @@ from storymem.memory.encoders import FrameEncoder
 from storymem.memory.keyframes import encode_references
 from storymem.story.model import Story
 
-__all__ = ["Image", "ReferenceStore", "read_references", "reference_labels", "reference_set_key"]
+__all__ = ["Image", "ReferenceStore", "read_references", "reference_labels", "reference_paths", "reference_set_key"]
 
 _FRAMES = "references.safetensors"
 _RECORD = "references.json"
@@ -38,6 +38,17 @@ class Image:
 def reference_labels(story: Story) -> tuple[str, ...]:
     """What each reference image of the cast is called, in the order of the script."""
     return tuple(f"{character.name} ({path.name})" for character in story.cast for path in character.references)
+
+
+def reference_paths(story: Story) -> tuple[tuple[str, str], ...]:
+    """Whose each reference image is, and where it lies as seen from the script; without a script, what it is called."""
+    home = None if story.source is None else story.source.parent.resolve()
+    return tuple((character.name, _seen_from(home, path)) for character in story.cast for path in character.references)
+
+
+def _seen_from(home: Path | None, path: Path) -> str:
+    whole = path.resolve()
+    return path.name if home is None or not whole.is_relative_to(home) else whole.relative_to(home).as_posix()
 
 
 def read_references(story: Story, width: int, height: int) -> tuple[Image, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from storymem.errors import ModelError
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice
 from storymem.models.catalog import CATALOG, ModelEntry
-from storymem.models.own_sampling import read_sampling
+from storymem.models.own_sampling import laid_over, read_sampling
 from storymem.models.recognise import known_lora, known_model
 from storymem.models.store import locate
 from storymem.settings import SamplingConfig
@@ -113,12 +113,12 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
     sampling: dict[str, Any] = {} if base is None else dict(base.sampling)
     # A folder that is not in the catalogue may say itself what it was made for.
     if main not in CATALOG:
-        sampling.update(read_sampling(folder))
+        sampling = laid_over(sampling, read_sampling(folder))
     for entry in on_it:
-        sampling.update({} if entry is None else entry.sampling)
+        sampling = laid_over(sampling, {} if entry is None else entry.sampling)
     for (name, _), choice in zip(loras, found, strict=True):
         if name not in CATALOG and choice.path.is_dir():
-            sampling.update(read_sampling(choice.path))
+            sampling = laid_over(sampling, read_sampling(choice.path))
     files = {
         name: Path(path)
         for name, path in (("transformer", request.transformer), ("transformer_2", request.transformer_2))

@@ -15,7 +15,7 @@ from typing import Any
 from storymem.errors import ModelError, SettingsError
 from storymem.settings import SamplingConfig
 
-__all__ = ["SAMPLING_FILE", "read_sampling", "sampling_json"]
+__all__ = ["SAMPLING_FILE", "laid_over", "read_sampling", "sampling_json"]
 
 SAMPLING_FILE = "sampling.json"
 _LARGEST = 64_000  # bytes; it is a dozen lines
@@ -25,6 +25,13 @@ def sampling_json(sampling: Mapping[str, Any]) -> bytes:
     """The content of the file; `sampling` are some of the fields of `SamplingConfig`."""
     SamplingConfig(**sampling)
     return (json.dumps(dict(sampling), indent=2) + "\n").encode()
+
+
+def laid_over(sampling: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `SamplingConfig` with others over them: one guidance that is said alone is that of both experts."""
+    both = "guidance_scale" in said and "guidance_scale_2" not in said
+    kept = {name: value for name, value in sampling.items() if not (both and name == "guidance_scale_2")}
+    return {**kept, **said}
 
 
 def read_sampling(folder: Path) -> dict[str, Any]:

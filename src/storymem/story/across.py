@@ -160,7 +160,14 @@ def _reference(text: str, base: Path | None, *, kept: bool) -> Path | str:
     """The reference image `text` in the script's folder `base`, or what is wrong with it."""
     inside = 'a reference is a path inside the script\'s folder, such as "pictures/mara.png": copy the picture there'
     pure = PurePosixPath(text)
-    if "\\" in text or pure.is_absolute() or PureWindowsPath(text).drive or ".." in pure.parts or text.startswith("~"):
+    if (
+        "\\" in text
+        or "\0" in text
+        or pure.is_absolute()
+        or PureWindowsPath(text).drive
+        or ".." in pure.parts
+        or text.startswith("~")
+    ):
         return inside
     if base is None:
         return "a script without a folder of its own cannot have reference images"

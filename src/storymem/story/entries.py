@@ -211,7 +211,9 @@ class DefaultsEntry(Form):
         default=None, description="Where the low-noise expert takes over, as a share of the noise.", examples=[0.9]
     )
     guidance_scale: Annotated[float, Field(ge=1, le=100)] | None = Field(
-        default=None, description="Guidance of the high-noise expert; 1 switches it off.", examples=[3.5]
+        default=None,
+        description="Guidance; 1 switches it off. Of the high-noise expert, if the other is said too.",
+        examples=[3.5],
     )
     guidance_scale_2: Annotated[float, Field(ge=1, le=100)] | None = Field(
         default=None, description="Guidance of the low-noise expert.", examples=[3.5]

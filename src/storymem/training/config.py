@@ -332,7 +332,9 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override}: must be KEY=VALUE, such as optimizer.learning_rate=1e-4.")
     target = values
     for parent in parents:
-        target = target.setdefault(parent, {})
+        if target.get(parent) is None:  # not there, or named and left empty
+            target[parent] = {}
+        target = target[parent]
         if not isinstance(target, dict):
             raise SettingsError(f"--set {override}: {parent} is a value, not a section.")
     target[last] = _parse_yaml(f"value: {text}", f"--set {override}")["value"]

@@ -189,12 +189,12 @@ class MemoryRun(DenoisingRun):
         """Write the LoRA, or the model."""
         stage = self.stage
         if stage.train == "lora":
-            sampling: dict[str, Any] = {}
+            sampling: dict[str, Any] = {"memory_stride": stage.conditioning.memory_stride}
             if stage.is_one_call:
                 sampling |= {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
             if stage.conditioning.blank != "zeros":  # a model that says nothing of it is sampled with zeros
                 sampling["blank"] = stage.conditioning.blank
-            save_lora(stage.output / "lora", self.trained, stage.lora, sampling or None)
+            save_lora(stage.output / "lora", self.trained, stage.lora, sampling)
             return stage.output / "lora"
         experts = dict(self.trained)
         missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()

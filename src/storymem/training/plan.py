@@ -89,8 +89,12 @@ class GroupTable:
     variants: int
     subjects: Callable[[int, int], Sequence[Sequence[int]]] | None = None
 
-    def with_memory(self, num_memory: int) -> list[int]:
+    def with_memory(self, num_memory: int, setting: str = "conditioning.max_memory") -> list[int]:
         """Positions of the groups whose other clips have enough keyframes.
+
+        Args:
+            num_memory: how many are asked for.
+            setting: by which.
 
         Raises:
             SettingsError: no group has.
@@ -100,7 +104,7 @@ class GroupTable:
             most = max((max(size - 1, 0) * self.keyframes for size in self.sizes), default=0)
             raise SettingsError(
                 f"no group of related clips has {num_memory} keyframes to give as memory (the largest has {most}): "
-                "lower conditioning.max_memory, or raise data.keyframes_per_clip or the clips per group."
+                f"lower {setting}, or raise data.keyframes_per_clip or the clips per group."
             )
         return fitting
 

@@ -248,6 +248,10 @@ class DenoisingRun:
         self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
         if stage.conditioning.drop_memory < 1:  # said now, and not whenever so many keyframes are drawn
             self.store.table(0).with_memory(stage.conditioning.max_memory)
+        for name, looked in (("validation", stage.validation), ("sample", stage.sample)):
+            if looked.every:
+                asked = min(looked.num_memory, stage.conditioning.max_memory)
+                self.store.table_of(self.store.held_out).with_memory(asked, f"{name}.num_memory")
         if isinstance(loader, CachedLoader):
             for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
                 loader.load(index)

@@ -146,6 +146,9 @@ def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
 
     if isinstance(stage, VaeStage) or stage.data.folder is None:
         raise SettingsError("latents are written for the stages base and memory, with data.folder.")
+    # As one process on whatever is there, and not as the machines that are to train with it.
+    alone = stage.runtime.model_copy(update={"fsdp": False, "device": "auto"})
+    stage = stage.model_copy(update={"runtime": alone})
     accelerator = make_accelerator(stage)
     run = (
         _BaseRun(stage, accelerator, described=False) if isinstance(stage, BaseStage) else MemoryRun(stage, accelerator)

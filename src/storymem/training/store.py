@@ -97,6 +97,11 @@ class GroupStore(Generic[T]):
             raise SettingsError(
                 f"data.held_out is {config.held_out}, but only {len(related)} of {count} groups have related clips."
             )
+        if config.first >= count - len(held_out):  # from the beginning again they would be called new and be old
+            raise SettingsError(
+                f"data.first is {config.first}, but there are {count - len(held_out)} groups to train on, counted "
+                "from 0: lower it."
+            )
         self.held_out = tuple(held_out)
         kept_out = set(held_out)
         self._training = range(count - len(held_out)) if endless else [i for i in range(count) if i not in kept_out]

@@ -44,7 +44,7 @@ class StorylandOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     split: Literal["train", "test"] = "train"
-    groups: int = Field(default=1_000_000, ge=1)
+    groups: int = Field(default=1_000_000_000, ge=1)
     clips: int = Field(default=8, ge=2)
     two_heroes: float = Field(default=0.4, ge=0, le=1)
     told: float = Field(default=0.4, ge=0, le=1)
