@@ -318,9 +318,10 @@ def test_experts_trained_one_by_one_end_in_one_folder(tmp_path: Path) -> None:
         return {path.name for path in (tmp_path / "lora").iterdir()}
 
     high, low, note = "backbone_high_noise.safetensors", "backbone_low_noise.safetensors", "adapter_config.json"
-    assert names("expert=high") == {high, note}
+    sampling = "sampling.json"
+    assert names("expert=high") == {high, note, sampling}
     first = (tmp_path / "lora" / high).read_bytes()
-    assert names("expert=low") == {high, low, note}
+    assert names("expert=low") == {high, low, note, sampling}
     assert (tmp_path / "lora" / high).read_bytes() == first
     shutil.rmtree(tmp_path / "checkpoints")
-    assert names("expert=low", "lora.rank=2") == {low, note}  # another rank does not fit beside it
+    assert names("expert=low", "lora.rank=2") == {low, note, sampling}  # another rank does not fit beside it

@@ -69,6 +69,7 @@ def test_a_lora_keeps_to_the_blank_frames_of_its_model(small_model: Path, tmp_pa
     assert resolve_model(with_lora).sampling == {
         **resolve_model(ModelRequest(str(silent))).sampling,
         "blank": "gradient",
+        "memory_stride": 5,
     }
 
 
