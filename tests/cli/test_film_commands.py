@@ -248,24 +248,6 @@ def test_the_takes_of_a_shot_can_be_told_apart(
     assert re.search(rf"take {old['key'][:16]}  seed {old['seed']}  kept", storymem("status", film))
 
 
-def test_shots_that_moved_away_from_their_takes_are_told_of(
-    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
-) -> None:
-    film, text = tmp_path / "film", script.read_text(encoding="utf-8")
-    storymem("generate", script, "-o", film, *options, "--no-export")
-    first = "      - Wide shot"
-    assert first in text
-    script.write_text(text.replace(first, f"      - Snow falls on the town.\n{first}"), encoding="utf-8")
-    told = "shots have moved (01-02 was 01-01, 01-03 was 01-02), and their takes stayed behind"
-    assert told in storymem("generate", script, "-o", film, "--dry-run")
-    assert not any("moved" in note for note in json.loads(storymem("status", film, "--json"))["notes"])
-    said = storymem("generate", script, "-o", film, "--no-export")
-    assert said.index(told) < said.index("made in")
-    assert "(`id: 01-01` for 01-02)" in said
-    left = "shots have moved (01-02 was 01-01), and"  # 01-03 has a take now
-    assert any(left in note for note in json.loads(storymem("status", film, "--json"))["notes"])
-
-
 def test_a_pin_can_be_taken_back_when_its_keyframe_has_left_the_film(
     storymem: Storymem, script: Path, options: list[str], tmp_path: Path
 ) -> None:

@@ -1,7 +1,8 @@
-"""Going on with a film by its folder alone."""
+"""Going on with a film: by its folder alone, and with a script whose shots have moved."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +47,21 @@ def test_a_folder_that_cannot_be_meant_is_refused(storymem: Storymem, script: Pa
     assert "there is no film in this folder: give a script, or the folder of a film" in said
     said = storymem("generate", script, code=2)
     assert f"such as -o films/{script.stem}" in said
+
+
+def test_shots_that_moved_away_from_their_takes_are_told_of(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film, text = tmp_path / "film", script.read_text(encoding="utf-8")
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    first = "      - Wide shot"
+    assert first in text
+    script.write_text(text.replace(first, f"      - Snow falls on the town.\n{first}"), encoding="utf-8")
+    told = "shots have moved (01-02 was 01-01, 01-03 was 01-02), and their takes stayed behind"
+    assert told in storymem("generate", script, "-o", film, "--dry-run")
+    assert not any("moved" in note for note in json.loads(storymem("status", film, "--json"))["notes"])
+    said = storymem("generate", script, "-o", film, "--no-export")
+    assert said.index(told) < said.index("made in")
+    assert "(`id: 01-01` for 01-02)" in said
+    left = "shots have moved (01-02 was 01-01), and"  # 01-03 has a take now
+    assert any(left in note for note in json.loads(storymem("status", film, "--json"))["notes"])

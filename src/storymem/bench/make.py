@@ -155,8 +155,10 @@ class FilmJob:
             ScriptError: the script has mistakes.
             FilmError: there are to be portraits, and of nobody can one be made.
         """
+        if not self.system.portraits:
+            return
         written, settings = self._asked()
-        if self.system.portraits and not portraits_of(self.system.story(written), settings):
+        if not portraits_of(self.system.story(written), settings):
             raise FilmError(
                 f"{self.story.name}: the script has no cast with descriptions or portraits, so the system "
                 f"{self.system.name} has none to make: leave that system out, or describe the cast in the script."

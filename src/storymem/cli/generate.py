@@ -261,7 +261,7 @@ def _generate(
 ) -> None:
     from storymem.cli.show import showing
     from storymem.film.director import Director
-    from storymem.film.plan import plan_film
+    from storymem.film.events import FilmPlanned
     from storymem.film.project import Film
 
     with showing(as_json=as_json) as show, stopping_cleanly(show, "run the same command again to go on"):
@@ -270,10 +270,11 @@ def _generate(
         with Film.begin(
             output, story=story, script=script, settings=settings, tools=tools, adopt_settings=remake
         ) as film:
-            for note in moved_notes(film, plan_film(film)):
-                show.say("warning", note)
             for event in Director(film, tools).generate(remake_stale=remake, until=until, on_step=show):
                 show(event)
+                if isinstance(event, FilmPlanned):
+                    for note in moved_notes(film, event.shots):
+                        show.say("warning", note)
             say_stale(show, film)
             if film.edited_script is not None:
                 kept = f"the script in the film's folder had been edited; that one is kept as {film.edited_script}."

@@ -261,15 +261,7 @@ class Manifest:
         prompts = {shot.prompt for shot in self.story.shots}
         return self.story.title != story.title and not any(shot.prompt in prompts for shot in story.shots)
 
-    def adopt(
-        self,
-        story: Story,
-        *,
-        settings: FilmSettings,
-        tools: ToolFacts,
-        references: str | None,
-        comes_back: Callable[[Shot], bool],
-    ) -> Manifest:
+    def adopt(self, asked: Manifest, *, references: str | None, comes_back: Callable[[Shot], bool]) -> Manifest:
         """The film with a new version of its script and settings. Takes stay; which are stale is the plan's business.
 
         A prompt or seed that was changed in the script after a retake is stronger than the retake's. `comes_back` says
@@ -278,7 +270,7 @@ class Manifest:
         """
         before = {shot.id: shot for shot in self.all_shots}
         overrides, chosen = dict(self.overrides), dict(self.chosen)
-        for new in shots_until(story, settings, None):
+        for new in asked.all_shots:
             old, override = before.get(new.id), overrides.get(new.id)
             # The id of a portrait may have become another's, or that of a shot.
             if not (old.portrait_of == new.portrait_of if old else new.id in chosen and comes_back(new)):
@@ -292,9 +284,9 @@ class Manifest:
                 )
         return replace(
             self,
-            story=story,
-            settings=settings,
-            tools=tools,
+            story=asked.story,
+            settings=asked.settings,
+            tools=asked.tools,
             references=references,
             chosen=chosen,
             overrides=overrides,

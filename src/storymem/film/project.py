@@ -164,7 +164,7 @@ class Film:
         references = film._keep_references(asked.story, asked.settings, tools)
         if references is not None:
             policy.start(film.references.load(references))  # says so if there are more than the memory has places
-        adopted = film._adopt(asked, references)
+        adopted = before.adopt(asked, references=references, comes_back=film._comes_back)
         adopted = replace(adopted, script_name=asked.script_name, script_sha256=asked.script_sha256)
         film._script = script, before
         if film._saved is not None and before.differences(asked.settings, asked.tools):
@@ -220,28 +220,15 @@ class Film:
         """
         check_place(folder)
         film, asked = cls._asked(folder, story, script, settings, tools, adopt_settings=adopt_settings)
-        policy = MemoryPolicy.from_config(
-            asked.settings.memory, pinned=film.manifest.pinned, banned=film.manifest.banned
-        )
-        references, images = None, film._reference_images(asked.story, asked.settings)
-        if images:
-            references = reference_set_key(images, tools.encoder.identity)
-            if references != film.manifest.references:
-                film._previewed = encode_references(
-                    [image.pixels for image in images], encoder=tools.encoder, labels=[image.label for image in images]
-                )
-            policy.start(film._previewed or film.references.load(references))  # as `begin`, it may be too many
-        film.manifest = film._adopt(asked, references)
+        images = film._reference_images(asked.story, asked.settings)
+        references = reference_set_key(images, tools.encoder.identity) if images else None
+        if images and references != film.manifest.references:
+            film._previewed = encode_references(
+                [image.pixels for image in images], encoder=tools.encoder, labels=[image.label for image in images]
+            )
+        film.manifest = film.manifest.adopt(asked, references=references, comes_back=film._comes_back)
+        film.policy.start(film.reference_keyframes())  # says so if there are more than the memory has places
         return film
-
-    def _adopt(self, asked: Manifest, references: str | None) -> Manifest:
-        return self.manifest.adopt(
-            asked.story,
-            settings=asked.settings,
-            tools=asked.tools,
-            references=references,
-            comes_back=self._comes_back,
-        )
 
     def _comes_back(self, shot: Shot) -> bool:
         """Whether the take that was in the film under this id shows what the shot is to show."""

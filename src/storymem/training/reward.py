@@ -134,9 +134,8 @@ class RewardTask(DenoisingTask):
         self._codec.vae.requires_grad_(False)
         steps, shift = reward.steps, self.stage.noise.shift
         exact = shift_level(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
-        self._levels = [
-            round(level, 9) for level in exact
-        ]  # a step at the boundary is there exactly, wherever it is asked
+        # Rounded, a step at the boundary is there exactly, wherever it is asked.
+        self._levels = [round(level, 9) for level in exact]
         heard = math.inf if reward.keep else self._judge_below
         self._steps = [_steps_in(self._levels[:-1], low, high, below=heard) for low, high in spans]
         for (low, high), own in zip(spans, self._steps, strict=True):

@@ -23,9 +23,8 @@ __all__ = ["StorylandReader", "StorylandSuite"]
 
 _SETTING = ("place", "time", "weather", "shot_type")
 _WIDTH, _HEIGHT, _FRAMES = 112, 64, 17
-_PORTRAIT = (
-    "{name} waves in the meadow at noon. Medium shot."  # of heroes with their looks, which no later prompt tells
-)
+# Of each hero with its looks. The small model's own, but not read from the catalogue: a suite's texts stay as they are.
+_PORTRAIT = "{name} waves in the meadow at noon. Medium shot."
 
 
 class StorylandSuite:
