@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from storymem.errors import SettingsError
 from storymem.film.film_settings import FilmSettings
 from storymem.film.portraits import portraits_of
 from storymem.story import parse_story
@@ -22,6 +23,8 @@ from storymem.worlds.storyland import (
     story_truth,
 )
 from storymem.worlds.storyland.captions import describe
+from storymem.worlds.storyland.shots import ACTIONS, MOVING
+from storymem.worlds.storyland.source import StorylandSource
 
 SEEDS = range(40)
 
@@ -210,3 +213,36 @@ def test_where_there_are_no_portraits_groups_are_as_they_were() -> None:
     assert not any(clip.portrait for group in plain for clip in group.clips)
     some = [sample_group(seed, clips=5, together=0.6, portraits=0.5) for seed in range(40)]
     assert 8 < sum(any(clip.portrait for clip in group.clips) for group in some) < 32
+
+
+def test_some_actions_can_be_drawn_more_often() -> None:
+    def share(actions: dict[str, float] | None, portraits: float = 0.0) -> dict[str, float]:
+        groups = [sample_group(seed, two_heroes=0.3, portraits=portraits, actions=actions) for seed in range(150)]
+        done = [actor.action for group in groups for clip in group.clips for actor in clip.spec.actors]
+        return {action: done.count(action) / len(done) for action in ACTIONS}
+
+    plain, often = share(None), share({"jump": 4, "walk": 4})
+    assert 2.5 < often["jump"] / plain["jump"] < 4
+    assert 2.5 < often["walk"] / plain["walk"] < 4
+    assert often["dance"] < 0.8 * plain["dance"]
+    assert share({"wave": 1e-9}, portraits=1.0)["wave"] > 0  # portraits wave, whatever others do
+
+
+def test_two_heroes_never_move_however_often_it_is_drawn() -> None:
+    groups = [sample_group(seed, two_heroes=1.0, together=1.0, actions={"walk": 50, "run": 50}) for seed in range(20)]
+    pairs = [clip.spec.actors for group in groups for clip in group.clips if len(clip.spec.actors) == 2]
+    assert pairs
+    assert not any(actor.action in MOVING for actors in pairs for actor in actors)
+
+
+def test_options_of_the_source_reach_what_heroes_do() -> None:
+    asked = StorylandSource(112, 64, 17, {"actions": {"walk": 2, "jump": 9}})
+    assert asked.identity == StorylandSource(112, 64, 17, {"actions": {"jump": 9, "walk": 2}}).identity
+    assert asked.identity != StorylandSource(112, 64, 17, {}).identity
+    said = " ".join(asked.captions(160))
+    plain = " ".join(StorylandSource(112, 64, 17, {}).captions(160))
+    assert said.count("jump") > 2 * plain.count("jump")
+    with pytest.raises(SettingsError, match=r"data.options.actions: nobody can 'fly'; actions are stand, walk,"):
+        StorylandSource(112, 64, 17, {"actions": {"fly": 2}})
+    with pytest.raises(SettingsError, match=r"data.options.actions.jump"):
+        StorylandSource(112, 64, 17, {"actions": {"jump": 0}})

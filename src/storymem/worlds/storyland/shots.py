@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -89,12 +90,24 @@ def stage(
     weather: str,
     *,
     shot_type: str | None = None,
+    actions: Mapping[str, float] | None = None,
 ) -> ShotSpec:
-    """Let these heroes do something in this place; everything else by lot."""
+    """Let these heroes do something in this place; everything else by lot.
+
+    Args:
+        rng: where lots come from.
+        heroes: who, one or two.
+        names: theirs.
+        place: where.
+        time: one of `TIMES`.
+        weather: one of `WEATHERS`.
+        shot_type: one of `SHOT_TYPES`; None: by lot.
+        actions: how often each is drawn, beside those not named, which count 1; None: all alike.
+    """
     assert len(heroes) == len(names)
     shot_type = shot_type or rng.choice(SHOT_TYPES)
-    actions = _CLOSE_ACTIONS if shot_type == "close-up" else ACTIONS
-    chosen = [rng.choice(actions) for _ in heroes]
+    possible = _CLOSE_ACTIONS if shot_type == "close-up" else ACTIONS
+    chosen = [_draw(rng, possible, actions) for _ in heroes]
     order = list(range(len(heroes)))
     rng.shuffle(order)
     actors = []
@@ -106,7 +119,7 @@ def stage(
             # Mostly they look at each other.
             x, facing = side * 0.36 + rng.uniform(-0.03, 0.03), -side if rng.random() < 0.75 else side
         if chosen[index] in MOVING and len(order) == 2:
-            chosen[index] = rng.choice([a for a in actions if a not in MOVING])
+            chosen[index] = _draw(rng, [a for a in possible if a not in MOVING], actions)
         actors.append(Actor(heroes[index], names[index], chosen[index], round(x, 3), facing, round(rng.random(), 3)))
     moving = len(actors) == 1 and actors[0].action in MOVING
     if moving:
@@ -116,6 +129,12 @@ def stage(
     if moving and camera == "static":
         actors = [replace(actors[0], x=-0.18 * actors[0].facing)]
     return ShotSpec(tuple(actors), place, time, weather, shot_type, camera, 0.0, rng.randrange(2**31))
+
+
+def _draw(rng: Random, possible: Sequence[str], counts: Mapping[str, float] | None) -> str:
+    if not counts:
+        return rng.choice(possible)  # another lot than one of equal weights, and what it drew before it draws still
+    return rng.choices(possible, [counts.get(action, 1.0) for action in possible])[0]
 
 
 def sample_conditions(rng: Random, place: Place) -> tuple[str, str]:

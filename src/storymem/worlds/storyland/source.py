@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from storymem.worlds.storyland.captions import caption_clauses
 from storymem.worlds.storyland.options import read_options
 from storymem.worlds.storyland.rendering import DRAWINGS, render
+from storymem.worlds.storyland.shots import ACTIONS
 from storymem.worlds.storyland.stories import Clip as DrawnClip
 from storymem.worlds.storyland.stories import Group, sample_group
 from storymem.worlds.storyland.truth import LABEL_CLASSES, hero_subjects, scene_labels
@@ -37,6 +38,7 @@ class StorylandOptions(BaseModel):
             null: about a third do.
         portraits: share of groups in which the first clip of each hero alone is a portrait, which the other clips
             remember it by, as in films that begin with portraits. null: none.
+        actions: how often heroes are shown doing each, such as ``{jump: 3}``; those not named count 1. null: all alike.
         phrasings: captions per clip, which say the same in other words.
         device: where pictures are drawn, in torch's words.
     """
@@ -50,8 +52,17 @@ class StorylandOptions(BaseModel):
     told: float = Field(default=0.4, ge=0, le=1)
     together: float | None = Field(default=None, ge=0, le=1)
     portraits: float | None = Field(default=None, ge=0, le=1)
+    actions: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     phrasings: int = Field(default=2, ge=1)
     device: str = "cpu"
+
+    @field_validator("actions")
+    @classmethod
+    def _known(cls, actions: dict[str, float] | None) -> dict[str, float] | None:
+        for name in actions or ():
+            if name not in ACTIONS:
+                raise ValueError(f"nobody can {name!r}; actions are {', '.join(ACTIONS)}")
+        return None if actions is None else dict(sorted(actions.items()))  # the order says nothing
 
 
 class StorylandSource:
@@ -140,6 +151,7 @@ class StorylandSource:
             told=options.told,
             together=options.together,
             portraits=options.portraits or 0.0,
+            actions=options.actions,
         )
 
 

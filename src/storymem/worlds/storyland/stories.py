@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -111,6 +112,7 @@ def sample_group(
     told: float = 0.4,
     together: float | None = None,
     portraits: float = 0.0,
+    actions: Mapping[str, float] | None = None,
 ) -> Group:
     """A group by lot.
 
@@ -123,6 +125,7 @@ def sample_group(
         together: in groups of two heroes, the chance that a clip shows both; after one of each alone and one of both.
             None: about a third do.
         portraits: the chance that the first clip of each hero alone is a portrait.
+        actions: how often each is drawn, beside those not named, which count 1; None: all alike.
     """
     rng = Random(f"storyland/group/{split}/{seed}")
     number = 2 if rng.random() < two_heroes else 1
@@ -150,6 +153,7 @@ def sample_group(
             tuple(names[i] for i in cast),
             place,
             *sample_conditions(rng, place),
+            actions=actions,
         )
         style = _style(rng, number, len(cast), told)
         made.append(Clip(spec, caption(spec, style), style))
