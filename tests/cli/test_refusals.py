@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from storymem.media import write_png
+from storymem.models.catalog import CATALOG
+from storymem.models.store import Lock, folder_of, write_lock
 
 Storymem = Callable[..., str]
 
@@ -159,3 +161,20 @@ def test_an_encoder_of_ones_own_is_found_from_another_folder(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert "01-01  made" in storymem("retake", tmp_path / "film", "01-01", "--no-export")
+
+
+def test_a_scorer_that_cannot_be_read_is_told_before_a_shot_is_made_and_plans_do_without(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORYMEM_HOME", str(tmp_path / "home"))
+    item = CATALOG["hpsv3"]
+    assert item.repo is not None
+    assert item.revision is not None
+    folder_of(item).mkdir(parents=True)
+    write_lock(item, Lock(item.repo, item.revision, {}, {}))
+    film = tmp_path / "film"
+    command = ("generate", script, "-o", film, *options, "--scorer", "hpsv3")
+    assert "3 shots" in storymem(*command, "--dry-run")
+    assert "HPSv3.safetensors is missing" in storymem(*command, code=2)
+    assert not list(film.glob("shots/*/*/shot.mkv"))
+    assert not list(film.rglob("take.json"))

@@ -22,6 +22,7 @@ from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
 from storymem.models.catalog import entry, sampling_for
 from storymem.models.checkpoints import load_components
 from storymem.models.store import locate
+from storymem.models.tiny import make_tiny
 from storymem.settings import MAX_SIZE, SamplingConfig
 
 SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=2)
@@ -116,6 +117,53 @@ def test_a_lora_for_another_model_is_an_error_not_silence(checkpoint: Path, tmp_
         save_file({key.replace("blocks.0", "blocks.7"): value for key, value in weights.items()}, folder / path.name)
     with pytest.raises(CheckpointError, match=r"blocks\.7"):
         make(maker_of(checkpoint, LoraChoice(folder)), request())
+
+
+def test_a_lora_for_an_expert_that_is_not_there_is_an_error_not_silence(checkpoint: Path, tmp_path: Path) -> None:
+    one = one_expert(checkpoint, tmp_path / "one")
+    folder = checkpoint / "StoryMem" / "Wan2.2-MI2V-A14B"
+    low = tmp_path / "style_low_noise.safetensors"
+    shutil.copy(folder / "backbone_low_noise.safetensors", low)
+    for lora in (low, folder):
+        with pytest.raises(ModelError, match=r"this LoRA is for the low-noise expert, and test has one expert only"):
+            maker_of(one, LoraChoice(lora))
+    experts = tmp_path / "both.safetensors"  # told apart by what keys begin with, which is seen when it is read
+    change = {"A": torch.randn(4, 48) / 10, "B": torch.randn(48, 4) / 10}  # a linear layer is as wide as the tiny model
+    query = {f"blocks.0.attn1.to_q.lora_{part}.weight": value for part, value in change.items()}
+    pair = {f"{name}.{key}": v.clone() for name in ("transformer", "transformer_2") for key, v in query.items()}
+    save_file(pair, experts)
+    with pytest.raises(ModelError, match="for the low-noise expert"):
+        make(maker_of(one, LoraChoice(experts)), request())
+    alike = tmp_path / "style.safetensors"  # for whatever expert there is
+    save_file(query, alike)
+    plain, styled = (make(maker_of(one, *loras), request()) for loras in ((), (LoraChoice(alike),)))
+    assert np.abs(plain - styled).max() > 1e-3
+
+
+def one_expert(checkpoint: Path, folder: Path) -> Path:
+    """A diffusers folder with a single expert."""
+    make_tiny(folder)
+    shutil.rmtree(folder / "transformer_2")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"transformer_2": [None, None], "boundary_ratio": None}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_a_text_to_video_model_is_refused_before_a_shot_is_made(text_to_video: Path, checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"model is a text-to-video model, .* give this one as --first-shot-model"):
+        resolve_model(ModelRequest(model=str(text_to_video)))
+    assert not work_of(ModelChoice("t2v", text_to_video)).sees
+    assert work_of(ModelChoice("i2v", checkpoint)).sees
+    resolve_model(ModelRequest(model=str(checkpoint), first_shot_model=str(text_to_video)))
+
+
+def test_an_attention_that_cannot_compute_is_refused_before_the_first_step(checkpoint: Path) -> None:
+    runtime = Runtime(device="cpu", attention="_native_cudnn")
+    maker = PipelineShotMaker(ModelChoice("test", checkpoint), runtime=runtime)
+    with pytest.raises(SettingsError, match=r"'_native_cudnn' cannot be used here \(.*\): leave --attention out"):
+        make(maker, request())
+    PipelineShotMaker(ModelChoice("test", checkpoint), runtime=replace(runtime, attention="native"))
 
 
 @pytest.mark.parametrize("options", [{"dtype": "int4"}, {"offload": "cloud"}])

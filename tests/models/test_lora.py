@@ -46,6 +46,17 @@ def distilled(*, rank: int = 4, alpha: float | None = 2.0, up: str = "lora_up", 
     return state
 
 
+def kohya(prefix: str) -> State:
+    """The same as kohya's trainers name it."""
+    return {
+        key.replace("diffusion_model.blocks.", f"{prefix}blocks_")
+        .replace(".self_attn.", "_self_attn_")
+        .replace(".cross_attn.", "_cross_attn_")
+        .replace(".ffn.", "_ffn_"): value
+        for key, value in distilled().items()
+    }
+
+
 def test_the_methods_lora_changes_both_experts_by_the_rank_stabilised_scale(
     experts: tuple[torch.nn.Module, torch.nn.Module], lora_folder: Path
 ) -> None:
@@ -150,13 +161,8 @@ def test_a_second_lora_is_stacked_with_its_own_weight(
         distilled(),
         distilled(up="lora_B", down="lora_A"),
         {k.replace("diffusion_model.", "model.diffusion_model."): v for k, v in distilled().items()},
-        {
-            k.replace("diffusion_model.blocks.", "lora_unet_blocks_")
-            .replace(".self_attn.", "_self_attn_")
-            .replace(".cross_attn.", "_cross_attn_")
-            .replace(".ffn.", "_ffn_"): v
-            for k, v in distilled().items()
-        },
+        kohya("lora_unet_"),
+        kohya("lora_unet__"),
         {
             k.replace("diffusion_model.", "transformer.")
             .replace("self_attn.", "attn1.to_")
@@ -167,7 +173,7 @@ def test_a_second_lora_is_stacked_with_its_own_weight(
             for k, v in distilled(up="lora_B", down="lora_A").items()
         },
     ],
-    ids=["lora_up", "lora_B", "model.diffusion_model", "kohya", "diffusers"],
+    ids=["lora_up", "lora_B", "model.diffusion_model", "kohya", "kohya with two", "diffusers"],
 )
 def test_spellings_of_the_same_lora(tmp_path: Path, transformer: torch.nn.Module, state: State) -> None:
     save_file(distilled(), tmp_path / "a.safetensors")
@@ -338,3 +344,16 @@ def test_merging_rounds_once(transformer: torch.nn.Module, lora_folder: Path) ->
     layer = lora.layers[name]
     exact = before + lora.scale(name) * (layer.up @ layer.down)
     assert torch.equal(half.get_submodule(name).weight, exact.to(torch.bfloat16))
+
+
+def test_lightx2vs_differences_of_the_modulation(tmp_path: Path, transformer: torch.nn.Module) -> None:
+    extra = {
+        "diffusion_model.blocks.2.diff_m": torch.full((1, 6, 96), 0.125),
+        "diffusion_model.head.diff_m": torch.full((1, 2, 96), 0.5),
+    }
+    save_file({**distilled(), **extra}, tmp_path / "a.safetensors")
+    before = copy.deepcopy(transformer)
+    report = merge_lora(transformer, load_lora(tmp_path / "a.safetensors").high)
+    assert set(report.parameters) == {"blocks.2.scale_shift_table", "scale_shift_table"}
+    for name, amount in {"blocks.2.scale_shift_table": 0.125, "scale_shift_table": 0.5}.items():
+        torch.testing.assert_close(transformer.get_parameter(name), before.get_parameter(name) + amount)

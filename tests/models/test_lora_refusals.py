@@ -29,8 +29,14 @@ Q = f"{METHOD}blocks.0.self_attn.q"
         (lambda s: {**s, f"{Q}.lora_A.weight": torch.ones(7, 96)}, "cannot be multiplied"),
         (lambda s: {**s, f"{Q}.lora_down.weight": torch.ones(8, 96)}, "the same tensor twice"),
         (lambda s: {}, "holds no tensors"),
+        (lambda s: {**s, f"{Q}.alpha": torch.ones(2)}, r"self_attn\.q\.alpha is no single number"),
+        (lambda s: {**s, f"{Q}.alpha": torch.tensor(torch.nan)}, r"self_attn\.q\.alpha is no single number"),
+        (
+            lambda s: {**s, f"{Q}.lora_A.weight": torch.ones(0, 96), f"{Q}.lora_B.weight": torch.ones(96, 0)},
+            r"lora_A\.weight is of rank 0",
+        ),
     ],
-    ids=["dora", "stranger", "no B", "no A", "ranks", "twice", "empty"],
+    ids=["dora", "stranger", "no B", "no A", "ranks", "twice", "empty", "two alphas", "no alpha", "no rank"],
 )
 def test_a_file_that_is_no_such_lora_names_the_key(
     tmp_path: Path, lora_folder: Path, change: Callable[[State], State], message: str
@@ -101,3 +107,11 @@ def test_an_adapters_name_is_used_once(transformer: torch.nn.Module, lora_folder
     add_adapter(transformer, lora, "memory")
     with pytest.raises(ModelError, match="already an adapter named 'memory'"):
         add_adapter(transformer, lora, "memory")
+
+
+@pytest.mark.parametrize("alpha", ['"sixteen"', "NaN", "[8]", "true"])
+def test_a_noted_alpha_that_is_no_number(tmp_path: Path, lora_folder: Path, alpha: str) -> None:
+    shutil.copy(lora_folder / "backbone_high_noise.safetensors", tmp_path / "high.safetensors")
+    (tmp_path / "adapter_config.json").write_text(f'{{"lora_alpha": {alpha}}}')
+    with pytest.raises(CheckpointError, match=r"high\.safetensors: .* lora_alpha .*: not a number"):
+        load_lora(tmp_path / "high.safetensors")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from storymem.cli.options import Device
+
 __all__ = ["app"]
 
 app = typer.Typer(help="Turn real videos into training data.", no_args_is_help=True)
@@ -37,6 +39,7 @@ def prepare(
     similarity: Annotated[float, typer.Option(help="Clips less alike than this are not related.")] = 0.7,
     largest_group: Annotated[int, typer.Option(help="Related clips in a group at most.")] = 16,
     clips_per_shot: Annotated[int, typer.Option(help="Clips cut from one shot at most.")] = 1,
+    device: Device = "auto",
     encode: Annotated[
         Path | None,
         typer.Option(help="A training configuration: also write the latents and prompt embeddings it needs."),
@@ -49,8 +52,8 @@ def prepare(
     """
     from storymem.cli.options import parse_size
     from storymem.errors import MediaError, SettingsError
-    from storymem.memory.encoders import load_encoder, load_scorer
-    from storymem.models.store import downloaded
+    from storymem.film.choosers import encoder_for, scorer_for
+    from storymem.film.pipeline_maker import Runtime
     from storymem.settings import SamplingConfig
     from storymem.training.footage import FootageSettings
     from storymem.training.prepare import find_videos, prepare_footage
@@ -64,13 +67,14 @@ def prepare(
         assert width is not None
         assert height is not None
         SamplingConfig(width=width, height=height, num_frames=num_frames, fps=fps)  # checks the numbers
+        where = str(Runtime(device=device).resolve()[0])
         videos = find_videos(footage, output)
         report = prepare_footage(
             videos,
             output,
             FootageSettings(width, height, num_frames, fps),
-            encoder=load_encoder(encoder, path=downloaded(encoder)),
-            scorer=load_scorer(scorer, path=downloaded(scorer)),
+            encoder=encoder_for(encoder, device=where),
+            scorer=scorer_for(scorer, device=where),
             min_quality=min_quality,
             similarity=similarity,
             largest_group=largest_group,

@@ -249,16 +249,15 @@ def maker_of(resolved: ResolvedModel, runtime: Runtime) -> PipelineShotMaker:
 
 
 def tools_of(maker: PipelineShotMaker, memory: MemoryConfig) -> Tools:
-    """The maker with the encoder and the scorer that the memory asks for, on its device; downloaded ones serve."""
+    """The maker with the encoder and the scorer that the memory asks for, on its device, read when they are needed."""
+    from storymem.film.choosers import encoder_for, scorer_for
     from storymem.film.tools import Tools
-    from storymem.memory.encoders import load_encoder, load_scorer
-    from storymem.models.store import downloaded
 
     device = str(maker.runtime.resolve()[0])
     return Tools(
         maker=maker,
-        encoder=load_encoder(memory.encoder, device=device, path=downloaded(memory.encoder)),
-        scorer=load_scorer(memory.scorer, device=device, path=downloaded(memory.scorer)),
+        encoder=encoder_for(memory.encoder, device=device),
+        scorer=scorer_for(memory.scorer, device=device, rests=maker.runtime.offload != "none"),
     )
 
 

@@ -42,6 +42,8 @@ class Work:
         patch: ``(p_t, p_h, p_w)``, the latent pixels of a token.
         vae_patch: the VAE folds blocks of so many by so many pixels into channels.
         spatial_factor: pixels per latent pixel, in each direction.
+        sees: whether the transformer has room for memory and given frames beside the noise, as image-to-video models
+            have and text-to-video models have not.
     """
 
     weights: int
@@ -51,6 +53,7 @@ class Work:
     patch: tuple[int, int, int] = (1, 2, 2)
     vae_patch: int = 1
     spatial_factor: int = SPATIAL_FACTOR
+    sees: bool = True
 
     def operations(self, sampling: SamplingConfig, num_memory: int) -> float:
         """Floating-point operations of one shot.
@@ -96,7 +99,14 @@ def work_of(choice: ModelChoice) -> Work:
     patch = (kernel[2], kernel[3], kernel[4]) if len(kernel) == 5 else (1, 2, 2)
     vae_patch, halvings = _folded(vae)
     depth = max(blocks, default=-1) + 1
-    return Work(_count(shapes), kernel[0], depth, _count(vae), patch, vae_patch, vae_patch * 2**halvings)
+    sees = len(kernel) != 5 or kernel[1] != _latent_channels(vae)
+    return Work(_count(shapes), kernel[0], depth, _count(vae), patch, vae_patch, vae_patch * 2**halvings, sees)
+
+
+def _latent_channels(vae: Mapping[str, tuple[int, ...]]) -> int | None:
+    """What the decoder takes; None of a VAE that is written otherwise."""
+    first = ("decoder.conv_in.weight", "decoder.conv1.weight")  # of diffusers' layout and of the original one
+    return next((shape[1] for name, shape in vae.items() if name in first), None)
 
 
 def _folded(vae: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

@@ -85,7 +85,7 @@ class Director:
 
         Raises:
             StorageError: the system refused a write; nothing finished is lost.
-            ModelError: the model gave something that is no picture.
+            ModelError: the model gave something that is no picture, or what chooses keyframes cannot be read.
             FilmError: a shot continues one that is stale and of another size, or is too short to continue anything; or
                 there is no such shot to stop after.
         """
@@ -103,6 +103,8 @@ class Director:
             to_make=tuple(planned.shot.id for planned in todo),
             seconds_left=pace.estimate(),
         )
+        if todo:
+            self._tools.ready()
         walk = Walk(film)
         made, reused, stale = [], [], []
         for shot in shots:
@@ -170,6 +172,7 @@ class Director:
 
     def _retake(self, shot: Shot, on_step: OnStepDone | None) -> Iterator[Event]:
         begun = perf_counter()
+        self._tools.ready()
         film = self._film
         walk = Walk(film)
         for earlier in film.manifest.shots_until(shot.id)[:-1]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from storymem.errors import ModelError, SettingsError
 from storymem.film.maker import FloatArray, OnStep, ShotRequest
+from storymem.film.out_of_memory import enough_memory
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +121,8 @@ class PipelineShotMaker:
         request: what the user asked for (see `storymem.film.resolve`); kept in the film, for retakes without options.
 
     Raises:
-        ModelError: a part of a model is missing; seen before anything is loaded.
+        ModelError: a part of a model is missing, or a LoRA is for an expert that it has not; seen before anything is
+            loaded.
     """
 
     def __init__(
@@ -138,9 +140,11 @@ class PipelineShotMaker:
         self.runtime = runtime or Runtime()
         self.request = dict(request or {})
         for choice in self._choices:
-            find_model(choice.folder, files=choice.files)
+            parts = find_model(choice.folder, files=choice.files).parts
             for lora in choice.loras:
-                find_lora(lora.path)
+                for expert in find_lora(lora.path):
+                    if expert == "low" and "transformer_2" not in parts:
+                        raise _no_such_expert(lora, choice)
         self._loaded: ModelChoice | None = None
         self._pipeline: StoryMemPipeline | None = None
 
@@ -244,32 +248,15 @@ class PipelineShotMaker:
 
 @contextmanager
 def _enough_memory(sampling: SamplingConfig | None) -> Iterator[None]:
-    """Running out of memory is no bug but a machine too small for these settings: one sentence says what helps.
-
-    Args:
-        sampling: of the shot that is made; None: weights are being loaded.
-
-    Raises:
-        ModelError: memory ran out, of the GPU or of the machine.
-    """
-    import torch
-
-    try:
+    """`enough_memory` for a shot with these settings; None: for loading weights."""
+    if sampling is None:
+        when, remedy = "while the weights were loaded", "--offload model or group"
+    else:
+        when = f"at {sampling.width}x{sampling.height} with {sampling.num_frames} frames"
+        remedy = "a smaller --size or fewer --frames, --offload model or group, --vae-tiling"
+    more = "or a quantized --transformer; `storymem doctor` says what this machine can run"
+    with enough_memory(when, f"try {remedy}, {more}"):
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        # On the CPU torch has no error of its own for it, nor where memory is pinned.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
-            raise
-        if sampling is None:
-            place, remedy = "while the weights were loaded", "--offload model or group"
-        else:
-            place = f"at {sampling.width}x{sampling.height} with {sampling.num_frames} frames"
-            remedy = "a smaller --size or fewer --frames, --offload model or group, --vae-tiling"
-        raise ModelError(
-            f"memory ran out {place}: try {remedy}, or a quantized --transformer; `storymem doctor` says what this "
-            "machine can run."
-        ) from error
 
 
 def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
@@ -292,26 +279,47 @@ def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
         pair = load_lora(lora.path)
         for name, transformer in experts:
             change = getattr(pair, name)
-            if transformer is None or change is None:
+            if change is None:
                 continue
-            apply_lora(transformer, change, name=f"lora_{number}", weight=lora.weight)
+            if transformer is not None:
+                apply_lora(transformer, change, name=f"lora_{number}", weight=lora.weight)
+            elif change is not pair.high:  # a LoRA that serves both experts serves a single one
+                raise _no_such_expert(lora, choice)
     pipeline = StoryMemPipeline.from_components(parts)
     pipeline.set_progress_bar_config(disable=True)
     if runtime.attention is not None:
         for _, transformer in experts:
             if transformer is not None:
-                _use_attention(transformer, runtime.attention)
+                _use_attention(transformer, runtime.attention, device, dtype)
     if runtime.vae_tiling:
         pipeline.vae.enable_tiling()
     _place(pipeline, device, runtime.offload)
     return pipeline
 
 
-def _use_attention(transformer: Any, name: str) -> None:
+def _no_such_expert(lora: LoraChoice, choice: ModelChoice) -> ModelError:
+    return ModelError(
+        f"{lora.path}: this LoRA is for the low-noise expert, and {choice.name} has one expert only, so it would do "
+        "nothing: use a LoRA of that model, or of both experts alike, or leave it out."
+    )
+
+
+def _use_attention(transformer: Any, name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Have a transformer attend by a backend, which is tried: many can be set and cannot compute here."""
+    import torch
+    from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+
+    config = transformer.config
     try:
         transformer.set_attention_backend(name)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise SettingsError(f"attention backend {name!r} cannot be used here: {error}") from error
+        some = torch.zeros(1, 64, config.num_attention_heads, config.attention_head_dim, device=device, dtype=dtype)
+        dispatch_attention_fn(some, some, some, backend=AttentionBackendName(name))
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        transformer.set_attention_backend("native")  # it is set for all of diffusers
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SettingsError(
+            f"attention backend {name!r} cannot be used here ({reason}): leave --attention out, or try another."
+        ) from error
 
 
 def _place(pipeline: StoryMemPipeline, device: torch.device, offload: Offload) -> None:

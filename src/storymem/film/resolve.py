@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storymem.errors import ModelError
+from storymem.film.cost import work_of
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice
 from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.models.own_sampling import laid_over, read_sampling
@@ -130,6 +131,11 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         loras=tuple(found),
         files=files,
     )
+    if (main not in CATALOG or files) and not work_of(model).sees:
+        raise ModelError(
+            f"{_shown(main)} is a text-to-video model, which cannot see memory: choose an image-to-video model "
+            "(`storymem models list`), and give this one as --first-shot-model."
+        )
     # What is said of a base alone is not true of it with a LoRA.
     spoken = [entry for entry in entries if entry.kind == "lora"] if loras else entries[:1]
     return ResolvedModel(

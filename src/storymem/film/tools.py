@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storymem.film.choosers import DeferredEncoder, DeferredScorer
 from storymem.film.maker import ShotMaker
 from storymem.film.manifest import ToolFacts
 from storymem.memory.encoders import AestheticScorer, FrameEncoder
@@ -25,6 +26,16 @@ class Tools:
     maker: ShotMaker
     encoder: FrameEncoder
     scorer: AestheticScorer | None = None
+
+    def ready(self) -> None:
+        """Read what chooses keyframes now, so that what is missing is told before a shot is made for nothing.
+
+        Raises:
+            ModelError: its weights are not there or incomplete, or there is not enough memory for them.
+        """
+        for tool in (self.encoder, self.scorer):
+            if isinstance(tool, DeferredEncoder | DeferredScorer):
+                tool.ready()
 
     def facts(self, memory: MemoryConfig) -> ToolFacts:
         """What the takes of a film with these memory settings depend on."""

@@ -55,6 +55,7 @@ class ClipEncoder:
         dtype: str | None = None,
         repository: str = _REPOSITORY,
         revision: str = _REVISION,
+        source: str | None = None,
     ) -> ClipEncoder:
         """Read the model from a folder, or from the Hugging Face hub at a pinned revision.
 
@@ -65,6 +66,7 @@ class ClipEncoder:
             dtype: None is float32.
             repository: of the hub.
             revision: in it.
+            source: see `identity_of`.
 
         Raises:
             ModelError: the folder or the hub does not have the model.
@@ -74,31 +76,46 @@ class ClipEncoder:
         from safetensors import SafetensorError
         from transformers import CLIPVisionModelWithProjection
 
-        source = repository if folder is None else str(folder)
+        place = repository if folder is None else str(folder)
         target, number_type = device_dtype(device, dtype, default=torch.float32)
         where: dict[str, Any] = {"revision": revision} if folder is None else {"local_files_only": True}
         try:
             loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
-                source, dtype=number_type, output_loading_info=True, **where
+                place, dtype=number_type, output_loading_info=True, **where
             )
         except OSError as error:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(
-                f"CLIP cannot be read from {source} ({reason}): check the folder or the connection to the Hugging Face "
+                f"CLIP cannot be read from {place} ({reason}): check the folder or the connection to the Hugging Face "
                 "hub, or choose the frame encoder 'builtin'."
             ) from error
         except SafetensorError as error:
             raise CheckpointError(
-                f"{source}: weights of CLIP are damaged or cut off ({error}): get them again."
+                f"{place}: weights of CLIP are damaged or cut off ({error}): get them again."
             ) from error
         model, report = loaded
         wrong = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
         if wrong:
             raise CheckpointError(
-                f"{source}: {len(wrong)} weights of CLIP are missing or do not fit, such as {wrong[0]}."
+                f"{place}: {len(wrong)} weights of CLIP are missing or do not fit, such as {wrong[0]}."
             )
-        identity = f"{repository}@{revision}" if folder is None else f"clip:{fingerprint(Path(folder))}"
-        return cls(model.to(target), f"{identity}:{str(number_type).removeprefix('torch.')}")
+        kind = str(number_type).removeprefix("torch.")
+        own = source if folder is not None else f"{repository}@{revision}"
+        return cls(model.to(target), cls.identity_of(folder, dtype=kind, source=own))
+
+    @staticmethod
+    def identity_of(folder: str | Path | None = None, *, dtype: str = "float32", source: str | None = None) -> str:
+        """The identity that `load` gives it, before anything is loaded.
+
+        Args:
+            folder: with the weights; None: the hub, at the method's revision if `source` does not say another.
+            dtype: it computes in.
+            source: ``repository@revision`` that the weights are known to come from, wherever they lie; None: of a
+                folder, what its files contain.
+        """
+        if source is None:
+            source = f"{_REPOSITORY}@{_REVISION}" if folder is None else f"clip:{fingerprint(Path(folder))}"
+        return f"{source}:{dtype}"
 
     @property
     def dimension(self) -> int:

@@ -22,7 +22,7 @@ ENCODERS = ("builtin", "clip-vit-b32")
 SCORERS = ("builtin", "hpsv3", "none")
 _DTYPES = ("float32", "bfloat16", "float16")
 
-_Key = tuple[str, str, str | None, str]
+_Key = tuple[str, str, str | None, str, str | None]
 
 
 class FrameEncoder(Protocol):
@@ -71,7 +71,12 @@ _scorers: dict[_Key, AestheticScorer] = {}
 
 
 def load_encoder(
-    name: str, *, device: str = "cpu", dtype: str | None = None, path: str | Path | None = None
+    name: str,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    path: str | Path | None = None,
+    source: str | None = None,
 ) -> FrameEncoder:
     """The frame encoder of that name; asked for again with the same arguments, the same object.
 
@@ -81,19 +86,22 @@ def load_encoder(
         device: where it runs, in torch's words: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None is the encoder's own choice (float32).
         path: where the weights of a named model are, instead of the Hugging Face hub.
+        source: ``repository@revision`` that the weights in `path` are known to come from, which is their identity then.
 
     Raises:
         ModelError: there is no such encoder, or its weights are missing or incomplete.
         SettingsError: an unknown dtype, or a path for an encoder that has no weights.
     """
     _check("frame encoder", name, dtype, path)
-    key = (name, device, dtype, str(path or ""))
+    key = (name, device, dtype, str(path or ""), source)
     if key not in _encoders:
-        _encoders[key] = _make_encoder(name, device, dtype, path)
+        _encoders[key] = _make_encoder(name, device, dtype, path, source)
     return _encoders[key]
 
 
-def _make_encoder(name: str, device: str, dtype: str | None, path: str | Path | None) -> FrameEncoder:
+def _make_encoder(
+    name: str, device: str, dtype: str | None, path: str | Path | None, source: str | None
+) -> FrameEncoder:
     if name == "builtin":
         from storymem.memory.builtin import BuiltinEncoder
 
@@ -101,7 +109,7 @@ def _make_encoder(name: str, device: str, dtype: str | None, path: str | Path | 
     from storymem.memory.clip import ClipEncoder
 
     if name == "clip-vit-b32":
-        return ClipEncoder.load(path, device=device, dtype=dtype)
+        return ClipEncoder.load(path, device=device, dtype=dtype, source=source)
     if Path(name).is_dir():
         return ClipEncoder.load(name, device=device, dtype=dtype)
     choices = ", ".join(ENCODERS)
@@ -109,7 +117,12 @@ def _make_encoder(name: str, device: str, dtype: str | None, path: str | Path | 
 
 
 def load_scorer(
-    name: str, *, device: str = "cpu", dtype: str | None = None, path: str | Path | None = None
+    name: str,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    path: str | Path | None = None,
+    source: str | None = None,
 ) -> AestheticScorer | None:
     """The quality scorer of that name; asked for again with the same arguments, the same object.
 
@@ -119,6 +132,7 @@ def load_scorer(
         device: where it runs, in torch's words.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None is the scorer's own choice (bfloat16).
         path: a folder with the weights, instead of the Hugging Face hub; see `storymem.memory.hpsv3`.
+        source: ``repository@revision`` that the weights in `path` are known to come from, which is their identity then.
 
     Returns:
         The scorer, or None for ``none``: every frame is good enough.
@@ -130,13 +144,15 @@ def load_scorer(
     _check("quality scorer", name, dtype, path)
     if name == "none":
         return None
-    key = (name, device, dtype, str(path or ""))
+    key = (name, device, dtype, str(path or ""), source)
     if key not in _scorers:
-        _scorers[key] = _make_scorer(name, device, dtype, path)
+        _scorers[key] = _make_scorer(name, device, dtype, path, source)
     return _scorers[key]
 
 
-def _make_scorer(name: str, device: str, dtype: str | None, path: str | Path | None) -> AestheticScorer:
+def _make_scorer(
+    name: str, device: str, dtype: str | None, path: str | Path | None, source: str | None
+) -> AestheticScorer:
     if name == "builtin":
         from storymem.memory.builtin import BuiltinScorer
 
@@ -144,7 +160,7 @@ def _make_scorer(name: str, device: str, dtype: str | None, path: str | Path | N
     if name == "hpsv3":
         from storymem.memory.hpsv3 import Hpsv3Scorer
 
-        return Hpsv3Scorer.load(path, device=device, dtype=dtype)
+        return Hpsv3Scorer.load(path, device=device, dtype=dtype, source=source)
     raise ModelError(f"quality scorer {name!r} is unknown: use one of {', '.join(SCORERS)}.")
 
 

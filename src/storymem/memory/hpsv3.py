@@ -88,7 +88,14 @@ class Hpsv3Scorer:
         self.identity = identity
 
     @classmethod
-    def load(cls, folder: str | Path | None = None, *, device: str = "cpu", dtype: str | None = None) -> Hpsv3Scorer:
+    def load(
+        cls,
+        folder: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        dtype: str | None = None,
+        source: str | None = None,
+    ) -> Hpsv3Scorer:
         """Read the model from a folder, or from the Hugging Face hub at pinned revisions (17 GB).
 
         Args:
@@ -97,6 +104,7 @@ class Hpsv3Scorer:
                 hub.
             device: in torch's words.
             dtype: None is bfloat16, as the model was trained.
+            source: see `identity_of`.
 
         Raises:
             ModelError: the folder or the hub does not have it.
@@ -114,10 +122,40 @@ class Hpsv3Scorer:
         tokenizer = _small(AutoTokenizer, folder, "tokenizer_config.json")
         tokenizer.add_special_tokens({"additional_special_tokens": [_REWARD_TOKEN]})
         model, head = _read(checkpoint, config, len(tokenizer))
-        identity = f"{_REPOSITORY}@{_REVISION}" if folder is None else f"hpsv3:{fingerprint(Path(folder))}"
         name = str(number_type).removeprefix("torch.")
         model.to(device=target, dtype=number_type)  # type: ignore[call-arg]
-        return cls(model, head.to(target, torch.float32), tokenizer, f"{identity}:{name}")
+        return cls(model, head.to(target, torch.float32), tokenizer, cls.identity_of(folder, dtype=name, source=source))
+
+    @staticmethod
+    def identity_of(folder: str | Path | None = None, *, dtype: str = "bfloat16", source: str | None = None) -> str:
+        """The identity that `load` gives it, before anything is loaded.
+
+        Args:
+            folder: with the weights; None: the hub, at the pinned revision.
+            dtype: it computes in.
+            source: ``repository@revision`` that the weights are known to come from, wherever they lie; None: of a
+                folder, what its files contain (17 GB are read).
+        """
+        if folder is None:
+            source = f"{_REPOSITORY}@{_REVISION}"
+        elif source is None:
+            source = f"hpsv3:{fingerprint(Path(folder))}"
+        return f"{source}:{dtype}"
+
+    def to(self, device: str) -> Hpsv3Scorer:
+        """Itself, moved to a device, in torch's words; what it held on a GPU before is given back.
+
+        Raises:
+            torch.OutOfMemoryError: there is no room; `to` the old device again mends it.
+        """
+        import torch
+
+        before = self._model.device
+        self._model.to(device)
+        self._head.to(device)
+        if before.type == "cuda" and self._model.device != before:
+            torch.cuda.empty_cache()
+        return self
 
     def score(self, frames: FloatArray) -> FloatArray:
         """Scores ``[F]`` of frames ``[F, 3, H, W]``; see `AestheticScorer.score`."""
@@ -196,6 +234,8 @@ def _small(kind: Any, folder: str | Path | None, name: str) -> Any:
     """The configuration or the tokenizer: from the folder if its file `name` is there, else of the backbone's hub."""
     own = folder is not None and (Path(folder) / name).is_file()
     options: dict[str, Any] = {"local_files_only": True} if own else {"revision": _BACKBONE_REVISION}
+    if name != "config.json":
+        options["trust_remote_code"] = False  # else it asks on the terminal whether to run the folder's Python
     try:
         return kind.from_pretrained(str(folder) if own else _BACKBONE, **options)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,9 +180,8 @@ def _prepare_text_encoder(part: ComponentFiles, source: WeightSource) -> tuple[t
     renamed = RenamedSource(source, text_encoder_names(source.infos))
     if part.style == "diffusers":
         _refuse_quantized(part)
-        config = UMT5Config.from_dict(dict(part.config))
-    else:
-        config = UMT5Config(**text_encoder_config(renamed.infos, source.path))
+        return _by_config(part, lambda: UMT5EncoderModel(UMT5Config.from_dict(dict(part.config)))), renamed
+    config = UMT5Config(**text_encoder_config(renamed.infos, source.path))
     return make_empty(lambda: UMT5EncoderModel(config)), renamed
 
 
@@ -202,8 +201,22 @@ def _from_config(cls: Any, part: ComponentFiles) -> torch.nn.Module:
         raise CheckpointError(
             f"{part.path}: config.json is of a {part.config['_class_name']}, not of a {cls.__name__}."
         )
-    module: torch.nn.Module = make_empty(lambda: cls.from_config(dict(part.config)))
-    return module
+    return _by_config(part, lambda: cls.from_config(dict(part.config)))
+
+
+def _by_config(part: ComponentFiles, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """Build an empty module by the sizes in a config.json, which anybody may have written."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    # What the libraries' constructors do with wrong values is not theirs to promise; a bug of ours would show in all.
+    stumbles = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError)
+    try:
+        return make_empty(build)
+    except (*stumbles, ValueError, StrictDataclassError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            f"{part.path}: nothing can be built by the sizes in its config.json ({reason[0]}): download it again."
+        ) from error
 
 
 def _refuse_quantized(part: ComponentFiles) -> None:
@@ -223,7 +236,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         return tokenizer
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(

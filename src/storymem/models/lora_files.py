@@ -29,12 +29,13 @@ _SUFFIXES = {
     ".alpha": "alpha",
     ".diff": "diff",
     ".diff_b": "diff_b",
+    ".diff_m": "diff_m",
 }
 _METHOD_PREFIX = "base_model.model."
 # In this order: the longer of two that begin alike comes first.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.", _METHOD_PREFIX, "transformer_2.", "transformer.", "unet.")
 _DIFFUSERS_NAMES = (".attn1.", ".attn2.", ".ffn.net.", "condition_embedder.", "proj_out.")
-_KOHYA = re.compile(r"lora_unet_blocks_(\d+)_(self_attn|cross_attn|ffn)_(q|k|v|o|k_img|v_img|0|2)$")
+_KOHYA = re.compile(r"lora_unet__?blocks_(\d+)_(self_attn|cross_attn|ffn)_(q|k|v|o|k_img|v_img|0|2)$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,6 +176,11 @@ def _settings(source: WeightSource, prefix: str) -> dict[str, Any]:
         raise CheckpointError(f"{source.path}: the settings noted with it are not readable ({error}).") from error
     if found.get("alpha_pattern"):
         raise CheckpointError(f"{source.path}: notes alpha_pattern, an alpha per layer, which is not read.")
+    alpha = found.get("lora_alpha")
+    if alpha is not None and (
+        isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha)
+    ):
+        raise CheckpointError(f"{source.path}: the settings noted with it have the lora_alpha {alpha!r}: not a number.")
     return {name: found[name] for name in ("lora_alpha", "use_rslora") if found.get(name) is not None}
 
 
@@ -189,7 +195,10 @@ def _split(key: str) -> tuple[str, str] | None:
     kohya = _KOHYA.match(bare)
     if kohya:
         bare = f"blocks.{kohya[1]}.{kohya[2]}.{kohya[3]}"
-    return bare, _SUFFIXES[end]
+    kind = _SUFFIXES[end]
+    if kind == "diff_m":  # LightX2V's way to write the difference of a modulation
+        return f"{bare}.modulation", "diff"
+    return bare, kind
 
 
 def _collect(
@@ -211,7 +220,7 @@ def _collect(
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise CheckpointError(
             f"{source.path}: {', '.join(strange[:3])}{more} fit no LoRA of a Wan transformer; nothing was applied. "
-            "Known are lora_A/lora_B or lora_down/lora_up weights, alpha, diff and diff_b."
+            "Known are lora_A/lora_B or lora_down/lora_up weights, alpha, diff, diff_b and diff_m."
         )
     layers: dict[str, LoraLayer] = {}
     deltas: dict[str, torch.Tensor] = {}
@@ -240,9 +249,18 @@ def _layer(
         raise CheckpointError(
             f"{source.path}: {part['down']} {list(down.shape)} and {part['up']} {list(up.shape)} cannot be multiplied."
         )
+    if not down.shape[0]:
+        raise CheckpointError(f"{source.path}: {part['down']} is of rank 0; the file is damaged: download it again.")
     alpha = force_alpha
     if alpha is None:
-        alpha = float(source.read(part["alpha"]).item()) if "alpha" in part else default_alpha
+        alpha = _alpha(source, part["alpha"]) if "alpha" in part else default_alpha
     if alpha is None:
         alpha = float(down.shape[0])
     return LoraLayer(down, up, float(alpha), part["down"])
+
+
+def _alpha(source: WeightSource, key: str) -> float:
+    value = source.read(key)
+    if value.numel() != 1 or not math.isfinite(float(value)):
+        raise CheckpointError(f"{source.path}: {key} is no single number; the file is damaged: download it again.")
+    return float(value)

@@ -22,6 +22,7 @@ __all__ = [
     "locate",
     "lock_path",
     "models_folder",
+    "provenance",
     "read_lock",
     "write_lock",
 ]
@@ -113,6 +114,13 @@ def downloaded(name: str) -> Path | None:
     if item is None or item.repo is None or read_lock(item) is None:
         return None
     return folder_of(item) / item.subfolder
+
+
+def provenance(name: str) -> str | None:
+    """``repository@revision`` of a catalogue entry that was downloaded: what its weights are, wherever they lie."""
+    item = CATALOG.get(name)
+    lock = None if item is None or item.repo is None else read_lock(item)
+    return None if lock is None else f"{lock.repo}@{lock.revision}"
 
 
 def locate(name: str | Path) -> Path:

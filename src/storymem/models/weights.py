@@ -8,6 +8,7 @@ the format allows it. No pickle is ever run: `.pth` files are read with ``weight
 from __future__ import annotations
 
 import pickle
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ __all__ = [
     "WeightSource",
     "open_weights",
 ]
+
+
+# Damaged files make torch's unpickler stumble in every way there is.
+_STUMBLES = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_STUMBLES += (ArithmeticError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ class PickledSource(WeightSource):
                 f"{path}: holds Python objects besides tensors, or is no PyTorch file; it was not opened, because that "
                 "could run foreign code: use the .safetensors version of it."
             ) from error
-        except (RuntimeError, EOFError, OSError, ValueError) as error:
+        except _STUMBLES as error:
             raise CheckpointError(
                 f"{path}: cannot be read ({error}); it may be cut short: download it again."
             ) from error
