@@ -39,6 +39,14 @@ def test_replace_file_that_cannot_be_renamed_leaves_nothing(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_replace_file_over_what_a_killed_process_of_the_same_number_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    (tmp_path / f"{TEMPORARY}file-{os.getpid()}").write_bytes(b"ha")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_write_file_never_writes_over_another(tmp_path: Path) -> None:
     write_file(tmp_path / "file", b"one")
     with pytest.raises(StorageError, match="File exists"):

@@ -90,6 +90,8 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     try:
+        with storing(temporary):
+            temporary.unlink(missing_ok=True)  # left by a killed process that had our process id, as in containers
         write_file(temporary, data)
         with storing(path):
             temporary.replace(path)
