@@ -284,7 +284,7 @@ def _system(
     begun = time.perf_counter()
     for number, (story, (heroes, seed)) in enumerate(zip(stories, kinds, strict=True), 1):
         shots, seconds = shoot(story, f"heroes-{heroes}-seed-{seed}-shots-{len(story.shots)}")
-        truth = story_truth(story, config.num_frames, config.height, config.width)
+        truth = story_truth(story, config.num_frames, config.height, config.width, fps=config.fps)
         marks.append(score_story(truth, [reader.read(frames) for frames in shots]))
         times += seconds
         spent = time.perf_counter() - begun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from storymem.bench.compare import compare_systems, mean_interval, paired_difference, sign_flip_p
+from storymem.bench.compare import compare_systems, mean_interval, paired_difference, shared_stories, sign_flip_p
 
 
 def test_the_mean_with_its_interval() -> None:
@@ -63,7 +63,31 @@ def test_only_common_stories_are_compared() -> None:
     assert found["new"]["difference"].count == 6
     assert found["new"]["difference"].mean == pytest.approx(0.2)
     assert found["base"]["difference"] is None
-    assert found["base"]["value"].count == 7
+    assert [found[name]["own"].count for name in ("base", "new")] == [7, 8]
+
+
+def test_means_of_systems_are_over_the_stories_that_all_have() -> None:
+    """One that fails on the hardest stories does not come out above one that is better on every story of both."""
+    numbers = {"ours": stories([0.6] * 5 + [0.2]), "theirs": stories([0.5] * 5), "real": stories([0.9] * 4)}
+    numbers["unmeasured"] = {"s0": {"m": None}}
+    found = compare_systems(numbers, ["m"], "theirs", controls=["real"])["m"]
+    assert set(found) == {"ours", "theirs", "real"}
+    assert found["ours"]["value"] == mean_interval([0.6] * 5)
+    assert found["theirs"]["value"] == mean_interval([0.5] * 5)
+    assert found["ours"]["own"].mean == pytest.approx(0.533, abs=0.001)
+    assert found["ours"]["own"].count == 6
+    assert found["real"]["value"].count == 4  # a control takes no story from systems
+    assert shared_stories(numbers, "m", ["real"]) == {f"s{i}" for i in range(5)}
+
+
+def test_without_a_shared_story_means_are_each_systems_own() -> None:
+    numbers = {"one": stories([0.1, 0.2]), "two": {"other": {"m": 0.4}}}
+    found = compare_systems(numbers, ["m"], "one")["m"]
+    assert not shared_stories(numbers, "m")
+    assert [found[name]["value"].count for name in ("one", "two")] == [2, 1]
+    assert shared_stories({"one": stories([0.1, 0.2])}, "m", ["one"]) == {"s0", "s1"}  # nothing but controls
+    numbers = {"one": stories([0.1, 0.2]), "real": {"other": {"m": 0.4}}}
+    assert compare_systems(numbers, ["m"], "one", controls=["real"])["m"]["real"]["value"] is None
 
 
 def test_many_comparisons_make_each_harder() -> None:

@@ -12,8 +12,8 @@ from procedural_maker import RememberingMaker, SmallSettings, tools_for
 
 from storymem.bench.encoders import BuiltinVideoEncoder, sample_middle
 from storymem.bench.features import cached_features, embed_film, shot_features
-from storymem.bench.films import find_films, open_film, script_in
-from storymem.bench.make import FilmJob, make_controls, make_films, read_suite, write_suite
+from storymem.bench.films import find_films, open_film, read_suite, script_in
+from storymem.bench.make import FilmJob, make_controls, make_films, write_suite
 from storymem.bench.score import Instruments, read_scores, score_folder
 from storymem.bench.suites import BenchStory, SuiteOptions, open_suite
 from storymem.bench.systems import SYSTEMS, systems_named

@@ -14,7 +14,7 @@ import pytest
 
 from storymem.bench import plots
 from storymem.bench.compare import Interval
-from storymem.bench.comparison import Comparison, compare_folders, findings, without_findings
+from storymem.bench.comparison import Comparison, compare_folders, findings, uneven_stories, without_findings
 from storymem.bench.encoders import BuiltinVideoEncoder
 from storymem.bench.make import make_controls, write_suite
 from storymem.bench.previews import load_previews
@@ -22,6 +22,8 @@ from storymem.bench.report import write_report
 from storymem.bench.score import SCORES, Instruments, score_folder
 from storymem.bench.suites import SuiteOptions
 from storymem.errors import FilmError, SettingsError
+from storymem.story import parse_story
+from storymem.story.write import dump_story
 from storymem.worlds.storyland.suite import StorylandSuite
 
 
@@ -143,6 +145,80 @@ def test_controls_of_every_folder_are_controls(scored: Path, tmp_path: Path) -> 
     assert not findings(both)
     _, page = write_report(both, tmp_path / "report", {})
     assert "2 systems and 4 controls" in page.read_text(encoding="utf-8")
+
+
+def test_means_and_the_best_are_over_the_stories_that_all_systems_have(scored: Path, tmp_path: Path) -> None:
+    folder = relabelled(scored, tmp_path / "films", {"memory": "ours", "no-memory": "theirs", "noise": "noise"})
+    scores = json.loads((folder / SCORES).read_text())
+    ours, theirs = (scores["systems"][name] for name in ("ours", "theirs"))
+    for index, name in enumerate(sorted(ours)):
+        ours[name]["numbers"]["setting"] = 0.2 if index == 5 else 0.55
+        theirs[name]["numbers"]["setting"] = 0.1 if index == 5 else 0.5
+    (folder / SCORES).write_text(json.dumps(scores))
+    assert uneven_stories(compare_folders([folder])) is None
+    del theirs["story-0005"]  # it failed on the hardest, without which ours would be the worse one
+    (folder / SCORES).write_text(json.dumps(scores))
+    both = compare_folders([folder])
+    assert [one.mean for one in (both.value("setting", "ours"), both.value("setting", "theirs")) if one] == [0.55, 0.5]
+    assert both.to_json()["rows"]["setting"]["ours"]["own"]["count"] == 6
+    assert both.to_json()["stories"]["setting"] == [f"story-000{index}" for index in range(5)]
+    said = "means are over the 5 of 6 stories that all systems have"
+    assert said in (uneven_stories(both) or "")
+    _, page = write_report(both, tmp_path / "report", {})
+    text = page.read_text(encoding="utf-8")
+    assert said in text
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", text) if ">Setting<" in row)
+    assert re.findall(r'<td class="(.*?)">', row) == ["best", ""]
+
+
+def test_where_no_story_is_shared_none_is_called_best(scored: Path, tmp_path: Path) -> None:
+    folder = relabelled(scored, tmp_path / "films", {"memory": "ours", "no-memory": "theirs", "noise": "noise"})
+    scores = json.loads((folder / SCORES).read_text())
+    for name, kept in (("ours", "012"), ("theirs", "34"), ("noise", "5")):
+        scores["systems"][name] = {f"story-000{n}": scores["systems"][name][f"story-000{n}"] for n in kept}
+    (folder / SCORES).write_text(json.dumps(scores))
+    apart = compare_folders([folder])
+    assert (uneven_stories(apart) or "").startswith("Systems share no story")
+    _, page = write_report(apart, tmp_path / "report", {})
+    assert 'class="best"' not in page.read_text(encoding="utf-8")
+    theirs = scores["systems"]["theirs"]
+    theirs["story-0000"] = {**theirs["story-0003"]}
+    (folder / SCORES).write_text(json.dumps(scores))
+    said = uneven_stories(compare_folders([folder])) or ""
+    assert "over the 1 of 6 stories that all systems have" in said
+    assert "; controls are over what they have of these" in said
+
+
+def test_other_stories_of_the_same_name_are_not_compared(scored: Path, tmp_path: Path) -> None:
+    """Those of Storyland are named by their seeds, whatever their number of shots, heroes and place in the list."""
+
+    def scripts(folder: Path, **options: int) -> Path:
+        write_suite(folder, StorylandSuite(SuiteOptions(**options)))
+        return folder
+
+    first = scripts(relabelled(scored, tmp_path / "first", {"memory": "mine"}), stories=6, shots=3)
+    same = scripts(relabelled(scored, tmp_path / "same", {"memory": "mine"}), stories=6, shots=3)
+    assert compare_folders([first, same]).systems == ("mine", "same/mine")
+    moved = scripts(relabelled(scored, tmp_path / "moved", {"memory": "mine"}), stories=6, shots=3, seed=1)
+    with pytest.raises(
+        FilmError, match=r"first and .*moved: story-0001 is not the same story .*give one of the stories"
+    ):
+        compare_folders([first, moved])
+    story = parse_story((first / "stories" / "story-0000" / "script.yaml").read_text(), "script.yaml", None)
+    (same / "stories" / "story-0000" / "script.yaml").write_text("# in another form\n" + dump_story(story))
+    assert compare_folders([first, same]).systems == ("mine", "same/mine")
+
+
+def test_stories_of_other_lengths_are_not_compared(scored: Path, tmp_path: Path) -> None:
+    folders = [relabelled(scored, tmp_path / name, {"memory": "mine"}) for name in ("one", "two", "three")]
+    scores = json.loads((folders[2] / SCORES).read_text())
+    scores["systems"]["mine"]["story-0002"]["shots"].pop()
+    (folders[2] / SCORES).write_text(json.dumps(scores))
+    assert compare_folders(folders[:2])
+    with pytest.raises(
+        FilmError, match=r"one and .*three: story-0002 is not .* 3 shots in the first and 2 in the second"
+    ):
+        compare_folders(folders)
 
 
 def test_a_clip_that_came_after_scoring_is_told(scored: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -150,6 +152,36 @@ def stories(draw: st.DrawFn) -> Story:
 def test_a_written_story_is_read_again_as_it_was(story: Story) -> None:
     text = dump_story(story)
     assert parse_story(text, "film.yaml", None) == story
+
+
+# Words of all lengths, longer than a line too, with what YAML has a meaning for; and the gaps that people type.
+long_words = st.text("abcdeé李'\"\\:#-", min_size=1, max_size=12) | st.text("ab", min_size=90, max_size=130)
+gaps = st.sampled_from([" ", " ", " ", "  ", ".  ", "   ", ", ", ": ", " #", "\n", "\n\n", " \n ", "\u00a0", "\u2003 "])
+
+
+@st.composite
+def long_prompts(draw: st.DrawFn) -> str:
+    """A prompt of several lines, as somebody may have typed it."""
+    pieces = draw(st.lists(st.tuples(long_words, gaps), min_size=1, max_size=40))
+    return "a" + "".join(word + gap for word, gap in pieces) + "z"
+
+
+@given(long_prompts(), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_long_texts_are_read_again_as_they_were(prompt: str, alone: bool) -> None:
+    first = parse_story(json.dumps({"title": "x", "shots": [prompt, "b"]}), "film.yaml", None)
+    shots = (replace(first.shots[0], describe_cast=alone), first.shots[1])
+    story = replace(first, overview=prompt, scenes=(Scene(1, shots),))
+    assert parse_story(dump_story(story), "film.yaml", None) == story
+
+
+def test_two_blanks_behind_full_stops_stay_and_other_prompts_are_folded() -> None:
+    sentence = "Mara walks slowly along the wide grey beach and looks out at the sea in the warm evening light."
+    once, twice = (blanks.join([sentence] * 3) for blanks in (" ", "  "))
+    text = dump_story(parse_story(json.dumps({"title": "x", "shots": [once, twice]}), "film.yaml", None))
+    assert [shot.prompt for shot in parse_story(text, "film.yaml", None).shots] == [once, twice]
+    assert f"- {twice}\n" in text
+    assert max(len(line) for line in text.splitlines() if "  Mara" not in line) < 120
 
 
 def test_references_are_written_as_paths_from_the_script(tmp_path: Path) -> None:

@@ -239,6 +239,7 @@ def test_one_message_for_a_wrong_shot(fields: str, message: str) -> None:
         ("title: x\nshots: [a]\ndefaults: {memory: {capacity: 2}}", "3: defaults.memory: memory sink is 3; it must be between 0 and the capacity (2)"),
         ("title: x\nshots: [a]\ndefaults: {memory: {sink: 20}}", "3: defaults.memory: memory sink is 20"),
         ("title: x\nshots: [{prompt: a, duration: 600}]\ndefaults: {fps: 60}", "2: shots[0].duration: is 36001 frames at 60 per second"),
+        (f"title: x\nshots: [{{prompt: a, duration: 3}}]\ndefaults: {{fps: {'9' * 320}}}", "3: defaults.fps: found the number 9"),
         ("title: x\nshots: [a]\ndefaults: {steps: 3}", "3: defaults.steps: unknown field; did you mean num_inference_steps?"),
     ],
 )  # fmt: skip

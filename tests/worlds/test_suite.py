@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from storymem.bench.metrics import attribute_agreement
 from storymem.bench.suites import SuiteOptions
+from storymem.media import to_uint8
 from storymem.story import parse_story
+from storymem.worlds.storyland import ground_truth, render, sample_story
 from storymem.worlds.storyland.reader import HeroReading, ShotReading
 from storymem.worlds.storyland.suite import StorylandReader, StorylandSuite, match_reading
 
@@ -72,3 +75,24 @@ def test_of_two_found_the_one_that_fits_is_meant() -> None:
 def test_the_reader_says_which_weights_it_has() -> None:
     assert StorylandReader().identity == StorylandReader().identity
     assert StorylandReader().identity.startswith("storyland-reader-1:")
+
+
+def test_pictures_and_truth_are_at_the_frame_rate_of_the_films() -> None:
+    suite = StorylandSuite(SuiteOptions(stories=4, shots=6, width=64, height=48, num_frames=9, fps=4))
+    joined = moved = 0
+    for index, story in enumerate(suite.stories()):
+        drawn = sample_story(index, shots=6, heroes=1 + index % 2, num_frames=9, fps=4, continued=0.25)
+        real = suite.real(index)
+        for number, shot in enumerate(drawn.shots):
+            if not shot.cut:  # one long shot with the one before it, but for how finely drawings are sampled
+                before = drawn.shots[number - 1].spec
+                whole = to_uint8(render([before], 17, 48, 64, fps=4).permute(0, 2, 1, 3, 4).numpy())[0]
+                parts = np.stack([*real[number - 1], *real[number]])
+                assert np.abs(parts.astype(int) - whole).mean(axis=(1, 2, 3)).max() < 0.5
+                joined += 1
+        for shot, true in zip(drawn.shots, story.truth or (), strict=True):
+            visible = [hero["visible"] for hero in ground_truth(shot.spec, 9, 48, 64, fps=4)["heroes"]]
+            assert [hero["visible"] for hero in true["characters"]] == visible
+            moved += visible != [hero["visible"] for hero in ground_truth(shot.spec, 9, 48, 64)["heroes"]]
+    assert joined
+    assert moved  # what is seen in the middle frame is not what is seen at another rate

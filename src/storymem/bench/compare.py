@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Difference", "Interval", "compare_systems", "mean_interval", "paired_difference", "sign_flip_p"]
+__all__ = [
+    "Difference",
+    "Interval",
+    "compare_systems",
+    "mean_interval",
+    "paired_difference",
+    "shared_stories",
+    "sign_flip_p",
+]
 
 _RESAMPLES = 10_000
 _LEVEL = 0.95
@@ -118,6 +126,11 @@ def paired_difference(system: Sequence[float], baseline: Sequence[float], *, see
     )
 
 
+def _over(values: Mapping[str, float], stories: Collection[str]) -> Interval | None:
+    found = [value for story, value in values.items() if story in stories]
+    return mean_interval(found) if found else None
+
+
 def _is_real(low: float, high: float, p: float) -> bool:
     return (low > 0 or high < 0) and p <= _ALPHA
 
@@ -132,8 +145,26 @@ def _holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
+Numbers = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+"""By system, story and metric."""
+
+
+def shared_stories(numbers: Numbers, key: str, controls: Collection[str] = ()) -> frozenset[str]:
+    """The stories for which all systems have a number on a metric: only over these do means say which is better.
+
+    A system without any number on it is left out, and so are controls, unless there is nothing else.
+    """
+    measured = {
+        system: {story for story, one in stories.items() if one.get(key) is not None}
+        for system, stories in numbers.items()
+    }
+    asked = [stories for system, stories in measured.items() if stories and system not in controls]
+    asked = asked or [stories for stories in measured.values() if stories]
+    return frozenset(set.intersection(*asked)) if asked else frozenset()
+
+
 def compare_systems(
-    numbers: Mapping[str, Mapping[str, Mapping[str, float | None]]],
+    numbers: Numbers,
     keys: Sequence[str],
     baseline: str,
     *,
@@ -142,14 +173,17 @@ def compare_systems(
     """Every metric of every system, and how each system differs from the baseline.
 
     Args:
-        numbers: system, story, metric.
+        numbers: see `Numbers`.
         keys: the metrics.
         baseline: one of the systems.
         controls: systems that nobody asks about: they do not make the comparison of the others harder.
 
     Returns:
-        ``{metric: {system: {"value": Interval, "difference": Difference | None}}}``, without systems that have no
-        value. A difference needs two stories that both systems have; its p is adjusted over the systems (Holm).
+        ``{metric: {system: {"value": Interval | None, "own": Interval, "difference": Difference | None}}}``, without
+        systems that have no number. "value" is over `shared_stories`, so that those of different systems can be
+        compared: where no story is shared it is "own", that over all stories of the system, and it is None for a
+        control that has none of them. A difference needs two stories that both systems have; its p is adjusted over the
+        systems (Holm).
     """
     result: dict[str, Any] = {}
     for key in keys:
@@ -157,8 +191,9 @@ def compare_systems(
             system: {story: value for story, one in stories.items() if (value := one.get(key)) is not None}
             for system, stories in numbers.items()
         }
+        shared = shared_stories(numbers, key, controls)
         rows: dict[str, Any] = {
-            system: {"value": mean_interval(list(of.values())), "difference": None}
+            system: {"value": _over(of, shared or of.keys()), "own": _over(of, of.keys()), "difference": None}
             for system, of in values.items()
             if of
         }

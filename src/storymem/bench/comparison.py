@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from storymem.bench.compare import Difference, Interval, compare_systems
-from storymem.bench.make import read_suite
+from storymem.bench.compare import Difference, Interval, compare_systems, shared_stories
+from storymem.bench.films import STORIES, read_suite, script_in
 from storymem.bench.metrics import VARIED_ENOUGH
 from storymem.bench.naming import system_names
 from storymem.bench.score import read_scores
 from storymem.bench.systems import CONTROLS, SYSTEMS
 from storymem.errors import FilmError, SettingsError
+from storymem.story import load_story
 
-__all__ = ["Comparison", "compare_folders", "findings", "without_findings"]
+__all__ = ["Comparison", "compare_folders", "findings", "uneven_stories", "without_findings"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Comparison:
         controls: those of `systems` that are controls, in whichever folder.
         films: by system and story, what ``scores.json`` has.
         rows: see `compare_systems`.
+        shared: by metric, the stories over which its means are, see `shared_stories`; empty: each system's own.
         left_out: films that could not be scored.
     """
 
@@ -44,10 +46,11 @@ class Comparison:
     controls: frozenset[str]
     films: Mapping[str, Mapping[str, Mapping[str, Any]]]
     rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    shared: Mapping[str, frozenset[str]]
     left_out: tuple[Mapping[str, str], ...]
 
     def value(self, key: str, system: str) -> Interval | None:
-        """A system's mean on a metric."""
+        """A system's mean on a metric, over the stories that all systems have (see `compare_systems`)."""
         row = self.rows[key].get(system)
         return None if row is None else row["value"]
 
@@ -76,6 +79,8 @@ class Comparison:
             "systems": list(self.systems),
             "controls": [name for name in self.systems if name in self.controls],
             "rows": rows,
+            "stories": {key: sorted(stories) for key, stories in self.shared.items()},
+            "uneven": uneven_stories(self),
             "findings": [text for _, text in findings(self)],
             "left_out": list(self.left_out),
         }
@@ -85,13 +90,17 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
     """Put the systems of scored folders side by side.
 
     Args:
-        folders: with ``scores.json``, measured with the same instruments. Stories of one name are the same story.
+        folders: with ``scores.json``, measured with the same instruments. Stories of one name are the same story, and
+            refused where their scripts or numbers of shots say otherwise.
         baseline: a system; None: no-memory if it is there, else the first.
 
     Raises:
-        FilmError: a folder is not scored, has no scores, or was measured with other instruments than the first.
+        FilmError: a folder is not scored, has no scores, was measured with other instruments than the first, or has
+            another story under the same name.
+        ScriptError: two scripts of one name differ, and one of them has mistakes.
         SettingsError: there is no such baseline, or a folder is given twice.
     """
+    folders = tuple(folders)
     films: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     left_out: list[Mapping[str, str]] = []
     scored = [(folder, read_scores(folder)) for folder in folders]
@@ -107,6 +116,7 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
         left_out += scores["left_out"]
         for system, stories in scores["systems"].items():
             films[shown[system]] = stories
+    _check_stories(folders, [scores["systems"] for _, scores in scored])
     if not films:
         raise FilmError(f"{folders[0]}: no film could be scored: see left_out in its scores.json.")
     if baseline is not None and baseline not in films:
@@ -118,17 +128,49 @@ def compare_folders(folders: Sequence[Path], baseline: str | None = None) -> Com
     numbers = {system: {story: one["numbers"] for story, one in stories.items()} for system, stories in films.items()}
     numbers = {system: numbers[system] for system in order}
     rows = compare_systems(numbers, [metric["key"] for metric in first["metrics"]], base, controls=controls)
+    measured = tuple(metric for metric in first["metrics"] if rows[metric["key"]])
     return Comparison(
-        folders=tuple(folders),
+        folders=folders,
         suite=read_suite(folders[0]),
         instruments=first["instruments"],
-        metrics=tuple(metric for metric in first["metrics"] if rows[metric["key"]]),
+        metrics=measured,
         baseline=base,
         systems=order,
         controls=frozenset(controls),
         films=films,
         rows=rows,
+        shared={metric["key"]: shared_stories(numbers, metric["key"], controls) for metric in measured},
         left_out=tuple(left_out),
+    )
+
+
+def _check_stories(folders: Sequence[Path], systems: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
+    """See that films of one name are films of one story, as far as their scripts and shots tell."""
+    lengths: dict[str, tuple[Path, set[int]]] = {}
+    scripts: dict[str, tuple[Path, Path]] = {}
+    for folder, theirs in zip(folders, systems, strict=True):
+        for story in sorted({story for films in theirs.values() for story in films}):
+            counts = {len(films[story]["shots"]) for films in theirs.values() if story in films}
+            other, known = lengths.setdefault(story, (folder, counts))
+            if counts != known:
+                one, two = (" or ".join(map(str, sorted(some))) for some in (known, counts))
+                raise _not_the_same(story, other, folder, f"it has {one} shots in the first and {two} in the second")
+            if (script := script_in(folder / STORIES / story)) is not None:
+                other, first = scripts.setdefault(story, (folder, script))
+                if script.read_bytes() != first.read_bytes() and _asked(script) != _asked(first):
+                    raise _not_the_same(story, other, folder, f"see {first} and {script}")
+
+
+def _asked(script: Path) -> tuple[object, ...]:
+    """What a script asks for, whatever its form: a story may be there as JSON of ST-Bench and as YAML."""
+    story = load_story(script)
+    return story.overview, *((shot.scene, shot.cut, shot.full_prompt) for shot in story.shots)
+
+
+def _not_the_same(story: str, one: Path, other: Path, how: str) -> FilmError:
+    return FilmError(
+        f"{one} and {other}: {story} is not the same story in both ({how}): compare folders that were made from one "
+        "suite with the same options, or give one of the stories another name."
     )
 
 
@@ -160,6 +202,32 @@ def findings(comparison: Comparison) -> list[tuple[str, str]]:
                 )
             )
     return found
+
+
+def uneven_stories(comparison: Comparison) -> str | None:
+    """What to say, in one sentence, where systems do not have the same stories; None: all have all."""
+    uneven = {
+        key: stories
+        for key, stories in comparison.shared.items()
+        if any(row["own"].count != len(stories) for row in comparison.rows[key].values())
+    }
+    if not uneven:
+        return None
+    counts = sorted({len(stories) for stories in uneven.values() if stories})
+    if not counts:
+        return "Systems share no story: every mean is over a system's own stories, so none is called the best."
+    total = len({story for films in comparison.films.values() for story in films})
+    some = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    text = (
+        f"Not every system has every story: means are over the {some} of {total} stories that all systems have, "
+        "differences over those that a system shares with the baseline"
+    )
+    rows = [(uneven[key], comparison.rows[key]) for key in uneven if uneven[key]]
+    if any(row["value"] is None or row["value"].count < len(stories) for stories, of in rows for row in of.values()):
+        text += "; controls are over what they have of these"
+    if alone := [metric["title"] for metric in comparison.metrics if not uneven.get(metric["key"], True)]:
+        text += f"; no story is shared in {', '.join(alone)}, where each system has its own and none is called the best"
+    return f"{text}."
 
 
 def without_findings(comparison: Comparison) -> str:

@@ -146,6 +146,11 @@ def embed_film(files: Sequence[tuple[Path, int]], encoder: VideoEncoder, cache: 
         files: video and dropped frames of each shot, in order.
         encoder: of videos.
         cache: a folder; None: no cache.
+
+    Raises:
+        MediaError: two videos have pictures of different sizes, which no encoder takes together and which would not be
+            what was made once they were resized; or a video cannot be read, or shows fewer frames than it says.
+        StorageError: the cache cannot be written.
     """
     key = ""
     if cache is not None:
@@ -157,15 +162,27 @@ def embed_film(files: Sequence[tuple[Path, int]], encoder: VideoEncoder, cache: 
             return np.asarray(np.load(file, allow_pickle=False), dtype=np.float32)
         except (OSError, ValueError, EOFError):
             pass  # not there, or not whole: made again
-    counts = [probe_video(path).num_frames - drop for path, drop in files]
+    videos = [(path, probe_video(path)) for path, _ in files]
+    for path, video in videos[1:]:
+        if (video.width, video.height) != (videos[0][1].width, videos[0][1].height):
+            raise MediaError(
+                f"{path}: its pictures are {video.width}x{video.height}, those of {videos[0][0].name} "
+                f"{videos[0][1].width}x{videos[0][1].height}, so they are no one film to compare with the overview: "
+                "write all clips of a film in one size."
+            )
+    counts = [video.num_frames - drop for (_, video), (_, drop) in zip(videos, files, strict=True)]
     wanted = sample_middle(sum(counts))
     starts = np.concatenate([[0], np.cumsum(counts)])
     frames: dict[int, Uint8Array] = {}
     for (path, drop), start, end in zip(files, starts, starts[1:], strict=False):
         here = [index for index in set(wanted) if start <= index < end]
+        number = -1
         for number, frame in enumerate(read_video(path)) if here else ():
             if number - drop + start in here:
                 frames[int(number - drop + start)] = frame
+        if any(index not in frames for index in here):
+            said = int(end - start) + drop
+            raise MediaError(f"{path}: of its {said} frames only {number + 1} can be shown: write the video again.")
     vector = encoder.encode(from_uint8(np.stack([frames[index] for index in wanted])))
     if cache is not None:
         stream = io.BytesIO()

@@ -16,26 +16,41 @@ continues the one before, frames that repeat it must not be in it.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from storymem.bench.naming import leading_numbers, natural_order
 from storymem.bench.numbers import FilmFacts
+from storymem.bench.systems import CONTROLS
 from storymem.errors import FilmError, MediaError
 from storymem.story import Story, load_story
 
-__all__ = ["CACHE", "STORIES", "BenchFilm", "ShotFile", "find_films", "open_film", "script_in"]
+__all__ = [
+    "CACHE",
+    "DONE",
+    "STORIES",
+    "SUITE",
+    "TRUTH",
+    "BenchFilm",
+    "ShotFile",
+    "find_films",
+    "open_film",
+    "read_suite",
+    "script_in",
+]
 
 STORIES = "stories"
 CACHE = ".cache"
 TRUTH = "truth.json"
+SUITE = "suite.json"
+DONE = ".done"
+"""In the folder of a control of the bench's own making, when all of its shots are written."""
 
 _RESERVED = {STORIES, "report"}
 _SCRIPTS = ("script.yaml", "script.yml", "script.json", "script.json5")
 _VIDEOS = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"}
-_NUMBERED = re.compile(r"\d+(?:[-_.]\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +113,16 @@ def open_film(folder: Path, system: str, story: str, place: Path) -> BenchFilm:
         place: its own folder.
 
     Raises:
-        FilmError: shots are not made yet, or script, truth and clips do not have the same number of shots.
+        FilmError: shots are not made yet, or script, truth and clips do not have the same number of shots; or it is a
+            control that the bench has not finished.
         MediaError: two clips have the same number.
         ScriptError: the script has mistakes.
     """
+    if system in CONTROLS and not (place / DONE).is_file() and read_suite(folder) is not None:
+        raise FilmError(
+            f"{place}: this control is not finished: run the same `storymem bench run` again; or, if its clips are not "
+            f"the bench's own, give the folder {system} another name."
+        )
     script = script_in(folder / STORIES / story) or script_in(place)
     if (place / "film.json").is_file():
         shots, own = _of_film(place)
@@ -119,6 +140,22 @@ def script_in(folder: Path) -> Path | None:
     return next((folder / name for name in _SCRIPTS if (folder / name).is_file()), None)
 
 
+def read_suite(folder: Path) -> dict[str, Any] | None:
+    """The description of the suite that a folder was made from; None if it is not known.
+
+    Raises:
+        FilmError: it cannot be read.
+    """
+    try:
+        return dict(json.loads((folder / SUITE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise FilmError(
+            f"{folder / SUITE}: cannot be read ({error}): remove it, and run the same command again."
+        ) from error
+
+
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
@@ -126,11 +163,11 @@ def _folders(folder: Path) -> list[Path]:
 def _numbered(folder: Path) -> list[tuple[tuple[int, ...], Path]]:
     """Videos whose names begin with a number, by number: 1, 2, 10; 01-01, 01-02, 02-01."""
     numbered = []
-    for path in folder.iterdir():
-        number = _NUMBERED.match(path.name)
+    for path in sorted(folder.iterdir(), key=lambda path: natural_order(path.name)):
+        number = leading_numbers(path.name)
         if number and path.suffix.lower() in _VIDEOS and path.is_file():
-            numbered.append((tuple(int(part) for part in re.findall(r"\d+", number.group())), path))
-    return sorted(numbered)
+            numbered.append((number, path))
+    return numbered
 
 
 def _clips(folder: Path) -> list[Path]:

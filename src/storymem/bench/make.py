@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from storymem.bench.films import STORIES, TRUTH, script_in
+from storymem.bench.films import DONE, STORIES, SUITE, TRUTH, read_suite, script_in
+from storymem.bench.naming import natural_order
 from storymem.bench.suites import BenchStory, Suite
 from storymem.bench.systems import System
 from storymem.errors import FilmError
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from storymem.settings import MemoryConfig
     from storymem.story import Story
 
-__all__ = ["FilmJob", "make_controls", "make_films", "read_suite", "write_suite"]
+__all__ = ["FilmJob", "make_controls", "make_films", "write_suite"]
 
-SUITE = "suite.json"
 _MADE_WITH = "made_with"
 _PRODUCTS: tuple[Product, ...] = ("film",)  # to watch; scores are taken from the lossless masters
 
@@ -116,18 +116,6 @@ def _check_script(folder: Path, story: BenchStory) -> None:
             f"{kept}: the suite has another text for {story.name} now, and systems would be filmed from different "
             "ones: undo the change, or use another folder."
         )
-
-
-def read_suite(folder: Path) -> dict[str, Any] | None:
-    """The description of the suite that a folder was made from; None if it is not known."""
-    try:
-        return dict(json.loads((folder / SUITE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise FilmError(
-            f"{folder / SUITE}: cannot be read ({error}): remove it, and run the same command again."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -244,17 +232,14 @@ def make_controls(folder: Path, suite: Suite, names: Sequence[str], *, fps: int 
     for name in ("real", *(name for name in names if name != "real")):
         for index, story in enumerate(stories):
             place = folder / name / story
-            if (place / _DONE).is_file():
+            if (place / DONE).is_file():
                 continue
             make_folder(place)
             shots = _real(suite, index) if name == "real" else _control(name, index, stories, folder / "real")
             for number, frames in enumerate(shots, 1):
                 write_video(place / f"{number:02d}.mkv", iter(frames), fps, codec="ffv1")
-            replace_file(place / _DONE, b"")
+            replace_file(place / DONE, b"")
             yield name, story
-
-
-_DONE = ".done"
 
 
 def _real(suite: Suite, index: int) -> list[list[Uint8Array]]:
@@ -264,15 +249,19 @@ def _real(suite: Suite, index: int) -> list[list[Uint8Array]]:
     return shots
 
 
+def _clips(film: Path) -> list[Path]:
+    return sorted(film.glob("*.mkv"), key=lambda path: natural_order(path.name))  # the hundredth behind the eleventh
+
+
 def _control(name: str, index: int, stories: Sequence[str], real: Path) -> Iterator[list[Uint8Array]]:
-    own = sorted((real / stories[index]).glob("*.mkv"))
+    own = _clips(real / stories[index])
     first = list(read_video(own[0]))
     for number, path in enumerate(own):
         if name == "shuffled":
             if len(stories) < 2:
                 raise FilmError("shots can only be shuffled between two stories or more: raise --stories.")
             other = stories[(index + 1 + number % (len(stories) - 1)) % len(stories)]
-            theirs = sorted((real / other).glob("*.mkv"))
+            theirs = _clips(real / other)
             yield list(read_video(theirs[number % len(theirs)]))
             continue
         count = probe_video(path).num_frames

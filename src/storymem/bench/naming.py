@@ -1,13 +1,33 @@
-"""What the systems of several folders are called when they are put side by side."""
+"""Names: of systems of several folders that are put side by side, and the order of clips by the numbers in theirs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from storymem.errors import SettingsError
 
-__all__ = ["folder_labels", "system_names"]
+__all__ = ["folder_labels", "leading_numbers", "natural_order", "system_names"]
+
+_NUMBERS = re.compile(r"\d+(?:[-_.]\d+)*")
+
+
+def leading_numbers(name: str) -> tuple[int, ...]:
+    """The numbers that a name begins with: 1 of ``1.mp4``, 1 and 2 of ``01-02_take3.mp4``; empty if there is none."""
+    found = _NUMBERS.match(name)
+    return () if found is None else tuple(int(part) for part in re.findall(r"\d+", found.group()))
+
+
+def natural_order(name: str) -> tuple[bool, tuple[int, ...], tuple[str | int, ...]]:
+    """What to sort names by so that they stand as people count: 1, 2, 10; 01-01, 01-02, 02-01; shot1, shot2, shot10.
+
+    Names that begin with a number come first, and those without any stand by their letters.
+    """
+    # Texts and numbers take turns, a text first, so only like is compared with like.
+    parts = tuple(int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name)))
+    numbers = leading_numbers(name)
+    return not numbers, numbers, parts
 
 
 def folder_labels(folders: Sequence[Path]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from storymem.bench import plots
-from storymem.bench.comparison import Comparison, findings, without_findings
+from storymem.bench.comparison import Comparison, findings, uneven_stories, without_findings
 from storymem.bench.films import STORIES, script_in
 from storymem.bench.naming import folder_labels
 from storymem.bench.systems import CONTROLS, SYSTEMS
@@ -126,10 +126,12 @@ def _table(comparison: Comparison, colours: Mapping[str, str]) -> str:
     for metric in comparison.metrics:
         cells = "".join(_cell(comparison, metric, system) for system in comparison.systems)
         rows.append(f'<tr><td title="{escape(metric["says"])}">{escape(metric["title"])}</td>{cells}</tr>')
+    uneven = uneven_stories(comparison)
     return (
         "<h2>Every number</h2><p class=note>Means over stories; below them the difference from the baseline. Green and "
         "red: real. Shaded: the best system. Grey columns are controls, which no model made.</p>"
-        f"<div class='card scroll'><table><tr><th>Metric</th>{head}</tr>{''.join(rows)}</table></div>"
+        + (f"<p><b>{escape(uneven)}</b></p>" if uneven else "")
+        + f"<div class='card scroll'><table><tr><th>Metric</th>{head}</tr>{''.join(rows)}</table></div>"
     )
 
 
@@ -142,7 +144,7 @@ def _cell(comparison: Comparison, metric: Mapping[str, Any], system: str) -> str
     if metric["better"] == "higher" and system not in comparison.controls:
         others = [comparison.value(key, name) for name in comparison.systems if name not in comparison.controls]
         means = [one.mean for one in others if one is not None]
-        if len(means) > 1 and value.mean == max(means):
+        if len(means) > 1 and comparison.shared[key] and value.mean == max(means):
             classes.append("best")
         if difference is not None and difference.real:
             classes.append("up" if difference.mean > 0 else "down")
@@ -172,6 +174,12 @@ def _dot_plots(comparison: Comparison, colours: Mapping[str, str]) -> str:
     )
 
 
+def _films(comparison: Comparison, system: str) -> list[Mapping[str, Any]]:
+    """The films of a system that stand for it beside others: of the stories that all systems have, as for means."""
+    shared = comparison.shared.get("consistency_all")
+    return [film for story, film in comparison.films[system].items() if not shared or story in shared]
+
+
 def _overviews(comparison: Comparison, colours: Mapping[str, str]) -> str:
     places = {}
     for system in comparison.systems:
@@ -180,7 +188,7 @@ def _overviews(comparison: Comparison, colours: Mapping[str, str]) -> str:
             places[system] = (colours[system], (other.mean, one.mean))
     lines = []
     for system in comparison.systems:
-        of = [film["by_distance"] for film in comparison.films[system].values() if film["by_distance"]]
+        of = [film["by_distance"] for film in _films(comparison, system) if film["by_distance"]]
         if of:
             longest = max(map(len, of))
             mean = [float(np.mean([values[i] for values in of if len(values) > i])) for i in range(longest)]
@@ -204,7 +212,9 @@ def _overviews(comparison: Comparison, colours: Mapping[str, str]) -> str:
 def _heats(comparison: Comparison, colours: Mapping[str, str]) -> str:
     figures = []
     for system in comparison.systems:
-        matrices = [np.array(film["similarity"]) for film in comparison.films[system].values()]
+        matrices = [np.array(film["similarity"]) for film in _films(comparison, system)]
+        if not matrices:
+            continue
         sizes = [len(matrix) for matrix in matrices]
         size = max(set(sizes), key=lambda n: (sizes.count(n), n))
         mean = np.mean([matrix for matrix in matrices if len(matrix) == size], axis=0)

@@ -10,8 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from storymem.bench.naming import natural_order
 from storymem.bench.readers import AttributeReader
-from storymem.errors import SettingsError
+from storymem.errors import MediaError, SettingsError
+from storymem.film.storage import hash_file
 from storymem.media import Uint8Array, from_uint8, probe_video, read_video, resize_frame, to_uint8
 
 __all__ = ["BenchStory", "FootageSuite", "ScriptSuite", "Suite", "SuiteOptions", "open_suite", "register_suite"]
@@ -159,8 +161,8 @@ class FootageSuite:
 
     Args:
         options: `source` is one video, a folder of videos (each a film), or a folder of folders of clips (each folder a
-            film, each clip a shot). `shots` is how many shots in a row make one film; the rest of a video makes more
-            films. `stories` limits their number.
+            film, each clip a shot, in the order of the numbers in their names). `shots` is how many shots in a row make
+            one film; the rest of a video makes more films. `stories` limits their number.
 
     Raises:
         SettingsError: there is no source, or two films would have one name.
@@ -186,7 +188,8 @@ class FootageSuite:
         clips = sorted(path for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
         if clips:
             for name, folder in _named(clips).items():
-                self._films.append((name, [(path, 0, None) for path in find_videos([folder])]))
+                videos = sorted(find_videos([folder]), key=lambda path: _place_in(path, folder))
+                self._films.append((name, [(path, 0, None) for path in videos]))
             return
         for name, video in _named(find_videos([source])).items():
             shots = [(video, first, end) for first, end in detect_shots(video) if end - first >= _SHORTEST]
@@ -197,17 +200,37 @@ class FootageSuite:
                     self._films.append((f"{name}-{number:02d}", list(part)))
 
     def description(self) -> dict[str, Any]:
-        """See `Suite.description`."""
+        """See `Suite.description`.
+
+        Raises:
+            MediaError: a video cannot be read.
+        """
+        options = self._options
         films = {name: [[path.name, first, end] for path, first, end in shots] for name, shots in self._films}
-        return {"suite": self.name, "films": films}
+        contents: dict[Path, str] = {}
+        for _, shots in self._films:
+            for path, _, _ in shots:
+                contents[path] = contents.get(path) or _content(path)
+        return {
+            "suite": self.name,
+            "films": films,
+            "sources": {name: list(dict.fromkeys(contents[one[0]] for one in shots)) for name, shots in self._films},
+            "size": f"{options.width}x{options.height}" if options.width and options.height else None,
+            "num_frames": self._most,
+            "fps": options.fps,
+        }
 
     def stories(self) -> Sequence[BenchStory]:
         """See `Suite.stories`; nobody has written scripts for them."""
         return [BenchStory(name, None) for name, _ in self._films]
 
+    @property
+    def _most(self) -> int:
+        return self._options.num_frames or 81
+
     def real(self, index: int) -> list[list[Uint8Array]]:
         """See `Suite.real`: of each shot at most `num_frames` from its middle (81 if not given), at the wanted size."""
-        most = self._options.num_frames or 81
+        most = self._most
         shots = []
         for path, found, found_end in self._films[index][1]:
             first = found if found_end is None else found + _MARGIN
@@ -236,6 +259,18 @@ class FootageSuite:
 
 _MARGIN = 2  # frames left out at both ends of a found shot: a cut is not always where it was found
 _SHORTEST = 12
+
+
+def _place_in(path: Path, folder: Path) -> tuple[object, ...]:
+    """What to sort the videos below a folder by."""
+    return tuple(natural_order(part) for part in path.relative_to(folder).parts)
+
+
+def _content(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise MediaError(f"{path}: the video cannot be read ({error.strerror or error}): mend its rights.") from error
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:

@@ -25,6 +25,7 @@ from storymem.cli.options import (
     tools_of,
 )
 from storymem.errors import FilmError, SettingsError
+from storymem.settings import MAX_FPS
 
 if TYPE_CHECKING:
     from storymem.bench.comparison import Comparison
@@ -124,9 +125,13 @@ def run(
     model: ModelOption = None,
     lora: LoraOption = None,
     size: Annotated[str | None, typer.Option(help="Such as 832x480.", rich_help_panel=SAMPLING)] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of a shot, 4k + 1.", rich_help_panel=SAMPLING)] = None,
-    fps: Annotated[int | None, typer.Option(help="Frames per second.", rich_help_panel=SAMPLING)] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=SAMPLING)] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a shot, 4k + 1.", rich_help_panel=SAMPLING)
+    ] = None,
+    fps: Annotated[
+        int | None, typer.Option(min=1, max=MAX_FPS, help="Frames per second.", rich_help_panel=SAMPLING)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", rich_help_panel=SAMPLING)] = None,
     guidance: Annotated[float | None, typer.Option(help="Of both experts.", rich_help_panel=SAMPLING)] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -159,17 +164,18 @@ def run(
         common = _in_common(_maker(request, runtime), settings)
         shape = settings.sampling
         width, height, frames, fps = shape.width, shape.height, shape.num_frames, shape.fps
+    fps = SuiteOptions().fps if fps is None else fps
     chosen = open_suite(
         suite,
         SuiteOptions(
             source=source, stories=stories, shots=shots, seed=seed, width=width, height=height, num_frames=frames,
-            fps=fps or 16,
+            fps=fps,
         ),
     )  # fmt: skip
     scripts = write_suite(output, chosen, common)
     if wanted and any(story.script is None for story in scripts):
         raise SettingsError(f"the suite {suite} has no scripts to film: name only controls, such as --systems real.")
-    for control, name in make_controls(output, chosen, controls, fps=fps or 16):
+    for control, name in make_controls(output, chosen, controls, fps=fps):
         typer.echo(f"{control}/{name}: written")
     if made_with is not None:
         threads = max(1, (os.cpu_count() or 1) // processes) if processes > 1 else None
@@ -237,7 +243,7 @@ def _headline(numbers: Mapping[str, float | None]) -> str:
 
 
 def _reader(folder: Path, name: str) -> Any:
-    from storymem.bench.make import read_suite
+    from storymem.bench.films import read_suite
 
     suite = (read_suite(folder) or {}).get("suite")
     if name == "storyland" or (name == "auto" and suite == "storyland"):
@@ -261,7 +267,7 @@ def compare(
     sheets: Annotated[int, typer.Option(min=0, help="Stories on contact sheets at most.")] = 8,
 ) -> None:
     """Put systems side by side: what is better, by how much, and is it real? Writes JSON and an HTML report."""
-    from storymem.bench.comparison import compare_folders, findings, without_findings
+    from storymem.bench.comparison import compare_folders, findings, uneven_stories, without_findings
     from storymem.bench.previews import load_previews
     from storymem.bench.report import write_report
 
@@ -270,6 +276,8 @@ def compare(
         comparison, output or folders[0] / "report", load_previews(folders, sheets), sheets=sheets
     )
     _print_table(comparison)
+    if uneven := uneven_stories(comparison):
+        typer.echo(uneven)
     found = findings(comparison)
     for _, text in found:
         typer.echo(text)

@@ -34,7 +34,16 @@ __all__ = [
 
 
 # Damaged files make torch's unpickler stumble in every way there is.
-_STUMBLES = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_STUMBLES: tuple[type[Exception], ...] = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 _STUMBLES += (ArithmeticError, struct.error)
 
 

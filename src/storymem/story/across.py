@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from storymem.errors import SettingsError
-from storymem.settings import MemoryConfig, SamplingConfig
+from storymem.settings import MAX_FPS, MemoryConfig, SamplingConfig
 from storymem.story.cast import normalise
 from storymem.story.check import SWITCHES, Mistakes
 from storymem.story.entries import NAME, DefaultsEntry, MemoryEntry, seconds_of
@@ -130,7 +130,7 @@ def _check_length(path: tuple[Key, ...], fields: dict[str, Any], fps: object, mi
         return
     if fields.get("num_frames") is not None:
         mistakes.add((*path, "duration"), "both duration and num_frames are given; keep one")
-    rate = fps if type(fps) is int and fps > 0 else DEFAULT_FPS
+    rate = fps if type(fps) is int and 1 <= fps <= MAX_FPS else DEFAULT_FPS  # another one is told of by itself
     try:
         seconds = seconds_of(duration)
     except ValueError:

@@ -33,12 +33,37 @@ def dump_story(story: Story, folder: Path | None = None) -> str:
     script["scenes"] = [_scene(scene) for scene in story.scenes]
 
     yaml = YAML()
+    yaml.Emitter = _emitter()
     yaml.width = 100
     yaml.allow_unicode = True
     yaml.indent(mapping=2, sequence=4, offset=2)
     out = io.StringIO()
     yaml.dump(script, out)
     return out.getvalue()
+
+
+def _emitter() -> type[Any]:
+    """ruamel.yaml's emitter, but that it breaks lines only in texts that come back as they were.
+
+    A line break stands for one blank. ruamel.yaml also breaks lines behind two, as some people type them after a full
+    stop, and blanks at the end of a line are gone when it is read; and a text in double quotes it breaks inside words
+    at times, which puts a blank there. Such texts stay on one line, however long.
+    """
+    from ruamel.yaml.emitter import RoundTripEmitter
+
+    class Emitter(RoundTripEmitter):  # type: ignore[misc, unused-ignore]
+        def process_scalar(self) -> None:
+            if self.analysis is None:
+                self.analysis = self.analyze_scalar(self.event.value)
+            if self.style is None:
+                self.style = self.choose_scalar_style()
+            width, text = self.best_width, self.analysis.scalar
+            if self.style == '"' or text != " ".join(text.split()):
+                self.best_width = max(width, 16 * len(text) + 1000)  # no escape is longer
+            super().process_scalar()
+            self.best_width = width
+
+    return Emitter
 
 
 def _character(character: Character, folder: Path | None) -> object:

@@ -7,6 +7,7 @@ from typing import Any
 
 from storymem.worlds.storyland.captions import describe, told_attributes
 from storymem.worlds.storyland.heroes import split_of
+from storymem.worlds.storyland.rendering import FPS
 from storymem.worlds.storyland.stories import WorldStory
 from storymem.worlds.storyland.truth import ground_truth
 
@@ -63,11 +64,20 @@ def stbench_script(story: WorldStory) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
-def story_truth(story: WorldStory, num_frames: int = 17, height: int = 64, width: int = 112) -> dict[str, Any]:
-    """The truth of every shot, with what its prompt tells of the looks; plain values that JSON can hold."""
+def story_truth(
+    story: WorldStory, num_frames: int = 17, height: int = 64, width: int = 112, *, fps: float = FPS
+) -> dict[str, Any]:
+    """The truth of every shot, with what its prompt tells of the looks; plain values that JSON can hold.
+
+    Args:
+        story: what is filmed.
+        num_frames: of each shot.
+        height, width: of the pictures, in pixels.
+        fps: frames per second, those that the story was drawn by lot with.
+    """
     shots = []
     for shot in story.shots:
-        truth = ground_truth(shot.spec, num_frames, height, width)
+        truth = ground_truth(shot.spec, num_frames, height, width, fps=fps)
         for hero in truth["heroes"]:
             hero["told"] = list(told_attributes(shot.style))
         shots.append({"prompt": shot.prompt, "style": shot.style, "scene": shot.scene, "cut": shot.cut, **truth})

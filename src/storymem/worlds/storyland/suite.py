@@ -31,8 +31,8 @@ class StorylandSuite:
     """Stories of heroes and places that training never saw; every other story has two heroes.
 
     Args:
-        options: `stories` (8 if not given), `shots`, `seed`, and size and length of the real pictures, which must be
-            those that the films are made with for the truth to say what can be seen.
+        options: `stories` (8 if not given), `shots`, `seed`, and size, length and frame rate of the real pictures,
+            which must be those that the films are made with for the truth to say what can be seen.
     """
 
     name = "storyland"
@@ -62,6 +62,7 @@ class StorylandSuite:
             "shots": self._options.shots,
             "size": f"{width}x{height}",
             "num_frames": frames,
+            "fps": self._options.fps,
         }
 
     def stories(self) -> Sequence[BenchStory]:
@@ -74,7 +75,8 @@ class StorylandSuite:
     def real(self, index: int) -> list[list[Uint8Array]]:
         """See `Suite.real`: the drawings themselves."""
         shots = self._stories[index].shots
-        pixels = to_uint8(render([shot.spec for shot in shots], *self._size).permute(0, 2, 1, 3, 4).numpy())
+        drawn = render([shot.spec for shot in shots], *self._size, fps=self._options.fps)
+        pixels = to_uint8(drawn.permute(0, 2, 1, 3, 4).numpy())
         # A shot that goes on begins with the last frame of the one before.
         return [list(frames if shot.cut else frames[1:]) for frames, shot in zip(pixels, shots, strict=True)]
 
@@ -90,7 +92,7 @@ class StorylandSuite:
                 ],
                 "setting": {key: shot[key] for key in _SETTING if shot[key] is not None},
             }
-            for shot in story_truth(story, *self._size)["shots"]
+            for shot in story_truth(story, *self._size, fps=self._options.fps)["shots"]
         )
 
 
