@@ -324,4 +324,31 @@ def test_experts_trained_one_by_one_end_in_one_folder(tmp_path: Path) -> None:
     assert names("expert=low") == {high, low, note, sampling}
     assert (tmp_path / "lora" / high).read_bytes() == first
     shutil.rmtree(tmp_path / "checkpoints")
-    assert names("expert=low", "lora.rank=2") == {low, note, sampling}  # another rank does not fit beside it
+    assert names("expert=low", "lora.dropout=0.25") == {high, low, note, sampling}  # dropout is for training alone
+    assert (tmp_path / "lora" / high).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [("rank=2", "r 4 and not 2, lora_alpha 4 and not 2"), ("rslora=false", "use_rslora True and")]
+)
+def test_a_lora_is_not_lost_to_one_that_does_not_fit_beside_it(tmp_path: Path, change: str, told: str) -> None:
+    def run(*overrides: str) -> list[Any]:
+        seen: list[Any] = []
+        config = toys.stage(toys.MEMORY, tmp_path, f"model={toys.CHECKPOINT}", "steps=1", *overrides)
+        train(config, on_record=seen.append)
+        return seen
+
+    run("expert=high")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "lora").iterdir()}
+    lines = (tmp_path / "log.jsonl").read_text()
+    for _ in range(2):  # a note that is damaged tells of no LoRA that fits
+        with pytest.raises(SettingsError, match="LoRA of the high expert") as error:
+            run("expert=low", f"lora.{change}")
+        assert "choose another output folder" in str(error.value)
+        assert (told in str(error.value)) == (before["adapter_config.json"][:1] == b"{")
+        assert {path.name: path.read_bytes() for path in (tmp_path / "lora").iterdir()} == before
+        before["adapter_config.json"] = b"["
+        (tmp_path / "lora" / "adapter_config.json").write_bytes(b"[")
+    assert (tmp_path / "log.jsonl").read_text() == lines  # no step was made
+    shutil.rmtree(tmp_path / "lora")
+    assert run("expert=low", f"lora.{change}")

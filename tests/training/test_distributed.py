@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toys
 from safetensors.torch import load_file
 
+from storymem.training.footage import FootageClip
 from storymem.training.seeding import generator
 
 SCRIPT = Path(__file__).with_name("distributed.py")
@@ -23,14 +27,18 @@ def run(output: Path, processes: int, *overrides: str) -> str:
 
 
 def launch(model: str, output: Path, processes: int, *settings: str) -> str:
+    done = started(model, output, processes, *settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def started(model: str, output: Path, processes: int, *settings: str) -> subprocess.CompletedProcess[str]:
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     )
     command = [sys.executable, *launcher, str(SCRIPT), model, str(output), *settings]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +62,9 @@ def compare(ours: Path, theirs: Path, weights: str = "lora/backbone_low_noise.sa
 
 @pytest.mark.slow
 def test_copies_of_the_model(alone: Path, tmp_path: Path) -> None:
-    assert "sharded False" in run(tmp_path, 2)
+    said = run(tmp_path, 2)
+    assert "sharded False" in said
+    assert "waits 1 day" in said  # some encode footage for longer than others
     compare(tmp_path, alone)
 
 
@@ -87,3 +97,48 @@ def test_a_vae_of_which_some_steps_use_a_part(tmp_path: Path) -> None:
     for processes in (1, 2):
         launch("vae", tmp_path / str(processes), processes, *VAE_SETTINGS)
     compare(tmp_path / "2", tmp_path / "1", "vae/diffusion_pytorch_model.safetensors", steps=5)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode != 0
+    return [line.removeprefix("told: ") for line in done.stderr.splitlines() if line.startswith("told: ")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_a_checkpoint_that_not_all_see_is_not_gone_on_from(tmp_path: Path, sharded: str) -> None:
+    settings = (*SETTINGS, "steps=1", f"runtime.fsdp={sharded}")
+    launch(str(toys.CHECKPOINT), tmp_path / "nodeRANK", 2, *settings)  # there is nothing yet to go on from
+    assert [path.name for path in tmp_path.glob("node*/checkpoints/*")] == ["low-00000001"]
+    said = told(started(str(toys.CHECKPOINT), tmp_path / "nodeRANK", 2, *settings, "steps=2"))
+    assert said
+    for line in said:
+        assert "checkpoints are seen by some processes only (they would go on from the steps 1, 0): put output" in line
+    shutil.copytree(tmp_path / "node0", tmp_path / "node1", dirs_exist_ok=True)
+    launch(str(toys.CHECKPOINT), tmp_path / "nodeRANK", 2, *settings, "steps=2")
+
+
+@pytest.mark.slow
+def test_footage_that_each_encodes_for_itself_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clips = [FootageClip(f"c{n}", n // 2, "a.mp4", 0, 4, None, (f"Square {n}.",)) for n in range(8)]
+    toys.write_footage(
+        tmp_path / "data", ((clip, rng.uniform(-1, 1, (5, 3, 32, 32)).astype(np.float32)) for clip in clips)
+    )
+    for node in ("data0", "data1"):
+        shutil.copytree(tmp_path / "data", tmp_path / node)
+    given = "data={folder: '%s', width: 32, height: 32, num_frames: 5, keyframes_per_clip: 4}"
+    settings = ("steps=1", "batch_size=4", "expert=low")
+
+    def run(folder: str) -> subprocess.CompletedProcess[str]:
+        return started(str(toys.CHECKPOINT), tmp_path / "out", 2, *settings, given % (tmp_path / folder))
+
+    for what in ("latents", "embeddings of prompts"):
+        said = told(run("dataRANK"))
+        assert said
+        for line in said:
+            assert re.search(rf"{what} are seen by some processes only \(\d are not seen by process [01]\): put", line)
+        for folder in tmp_path.glob("data0/latents-*"):  # as if each had all latents
+            for one, other in (("data0", "data1"), ("data1", "data0")):
+                shutil.copytree(tmp_path / one / folder.name, tmp_path / other / folder.name, dirs_exist_ok=True)
+    assert run("data").returncode == 0  # of a disk that both see

@@ -96,9 +96,23 @@ def test_shots_of_one_place_are_a_group(prepared: Path) -> None:
 def test_groups_stay_small_and_join_the_nearest_first() -> None:
     angles = np.array([0, 1, 3, 4.2, 40, 41.4, 90]) * np.pi / 180
     embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    assert group_related(embeddings, similarity=0.99, largest=16) == [0, 0, 0, 0, 1, 1, 2]
-    assert group_related(embeddings, similarity=0.99, largest=2) == [0, 0, 1, 1, 2, 2, 3]
-    assert group_related(embeddings[:1], similarity=0.9, largest=4) == [0]
+    whole = group_related(embeddings, similarity=0.99, largest=16)
+    assert whole.groups == whole.scenes == [0, 0, 0, 0, 1, 1, 2]
+    parts = group_related(embeddings, similarity=0.99, largest=2)
+    assert (parts.groups, parts.scenes) == ([0, 0, 1, 1, 2, 2, 3], whole.scenes)
+    few = group_related(embeddings, similarity=0.99, largest=2, neighbours=1, together=[[4, 6], [0]])
+    assert few.scenes == [0, 0, 0, 0, 1, 1, 1]
+    assert group_related(embeddings[:1], similarity=0.9, largest=4).groups == [0]
+
+
+def test_what_lies_between_does_not_make_one_scene_of_all() -> None:
+    angles = np.arange(0, 181, 30) * np.pi / 180  # each is like the next one
+    chain = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = group_related(chain, similarity=0.8, largest=2)
+    assert len(set(found.scenes)) > 1
+    assert found.scenes[0] != found.scenes[-1]
+    near = np.stack([np.cos(angles / 2), np.sin(angles / 2)], axis=1)  # the next one shows the same
+    assert set(group_related(near, similarity=0.8, largest=2).scenes) == {0}
 
 
 def test_bad_clips_are_dropped(video: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from storymem.media import read_video, write_video
 from storymem.memory.encoders import load_encoder
 from storymem.training import prepare
 from storymem.training.footage import FootageSettings, read_clips, write_clips
+from storymem.training.grouping import Grouping
 from storymem.training.prepare import PrepareReport, detect_shots, find_videos, prepare_footage
 
 SETTINGS = FootageSettings(width=32, height=32, num_frames=5, fps=8)
@@ -109,14 +110,14 @@ def test_captions_written_while_groups_are_made_stay(
     run(videos, tmp_path)
     clip = read_clips(tmp_path)[0].id
 
-    def group(embeddings: np.ndarray, **options: object) -> list[int]:
+    def group(embeddings: np.ndarray, **options: object) -> Grouping:
         caption(tmp_path, clip, "A red place.")
-        return [7] * len(embeddings)
+        return Grouping([7] * len(embeddings), [3] * len(embeddings))
 
     monkeypatch.setattr(prepare, "group_related", group)
     run(videos, tmp_path)
     assert captions(tmp_path)[clip] == ("A red place.",)
-    assert {clip.group for clip in read_clips(tmp_path)} == {7}
+    assert {(clip.group, clip.scene) for clip in read_clips(tmp_path)} == {(7, 3)}
 
 
 def test_a_list_in_the_middle_of_being_edited_is_left_alone(videos: list[Path], tmp_path: Path) -> None:
@@ -250,11 +251,13 @@ def test_the_command_leaves_its_output_out(
     (tmp_path / "a.mp4").write_bytes(videos[0].read_bytes())
     command = ["storymem", "data", "prepare", str(tmp_path), "-o", str(tmp_path / "data"), "--scorer", "none"]
     monkeypatch.setattr("sys.argv", [*command, "--size", "32x32", "--num-frames", "5", "--fps", "8"])
-    for _ in range(2):
+    for before in (0, 1):
         with pytest.raises(SystemExit) as end:
             main()
         assert not end.value.code
-        assert capsys.readouterr().out.startswith(f"{tmp_path / 'a.mp4'}: 2 clips\n2 clips in")
+        said = capsys.readouterr().out
+        assert said.startswith(f"{tmp_path / 'a.mp4'}: 2 clips\n2 clips in")
+        assert said.count("1 of 1 videos had been prepared before.") == before
 
 
 @pytest.mark.parametrize("content", [b'{"width": 32, "hei', b"\xff", b"[]", b'{"width": 32}'])
@@ -289,6 +292,7 @@ def test_a_damaged_embedding_is_made_again(videos: list[Path], tmp_path: Path) -
         ({"largest_group": 0}, "largest_group is 0"),
         ({"similarity": float("nan")}, "similarity is nan; it must be a number"),
         ({"min_quality": float("nan")}, "min_quality is nan"),
+        ({"min_quality": 99}, "min_quality is 99, but nothing scores the clips: leave it out, or choose a scorer"),
     ],
 )
 def test_numbers_that_cannot_be_are_told(
@@ -313,7 +317,7 @@ def test_no_clip_shows_the_frames_of_another(videos: list[Path], tmp_path: Path)
     ]
     run([videos[0], copy], data, clips_per_shot=2)
     clips = read_clips(data)
-    assert set(before) <= {replace(clip, group=old.group) for clip in clips for old in before}
+    assert set(before) <= {replace(clip, group=old.group, scene=old.scene) for clip in clips for old in before}
     spans = sorted((clip.first_frame, clip.last_frame) for clip in clips)
     assert all(one[1] < other[0] for one, other in itertools.pairwise(spans))
     assert {path.stem for path in (data / "clips").iterdir()} == {clip.id for clip in clips}

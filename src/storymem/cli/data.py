@@ -87,6 +87,8 @@ def prepare(
             f"{report.clips} clips in {output}: {report.groups} groups of related ones, {report.alone} alone; of "
             f"{report.shots} new shots {report.too_short} were too short and {report.too_bad} clips too bad."
         )
+        if report.as_before:
+            typer.echo(f"{report.as_before} of {len(videos)} videos had been prepared before.")
         if report.captioned < report.clips:
             typer.echo(f"{report.clips - report.captioned} clips wait for captions in {output / 'clips.jsonl'}.")
     if encode is not None:

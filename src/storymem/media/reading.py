@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["VideoInfo", "probe_video", "read_frames", "read_video"]
 
 
+_HDR = frozenset({16, 18})  # transfer functions: PQ (SMPTE 2084) and HLG (ARIB STD-B67)
+_SRGB, _BT709 = 13, 1  # transfer function and primaries
+_OBLONG = 10  # how many times as wide as high a pixel may be, or as high as wide; beyond that it is no shape but damage
+
+
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
     """What a video file says of itself.
 
     Attributes:
-        width: pixels, of the picture that stands upright.
+        width: square pixels, of the picture that stands upright, as `read_video` gives it.
         height: pixels, likewise.
         fps: average frames per second, exact.
         num_frames: counted in the file, not guessed from the duration.
@@ -65,11 +70,11 @@ def probe_video(path: Path) -> VideoInfo:
         # Matroska does not store the number of frames, and what others store may be wrong: count.
         count, first = 0, None
         for packet in container.demux(stream):
-            count += bool(packet.size)
+            count += bool(packet.size) and not packet.is_discard  # what an edit list cuts off is decoded, not shown
             if first is None:
                 with suppress(av.error.FFmpegError):  # damage is for whoever reads it
                     first = next(iter(stream.decode(packet)), None)
-        size = (stream.codec_context.width, stream.codec_context.height)
+        size = (_shown_width(stream, stream.codec_context.width), stream.codec_context.height)
         width, height = size[::-1] if first is not None and _turn(first).swap else size
         return VideoInfo(
             width=width,
@@ -87,29 +92,21 @@ def probe_video(path: Path) -> VideoInfo:
 def read_video(path: Path) -> Iterator[Uint8Array]:
     """The frames of a video one by one, uint8 ``[H, W, 3]``; constant memory.
 
-    Turned upright as the file asks for (phones film on their side), as players do. Colours are converted by the file's
-    own tags. An FFV1 master comes back bit for bit as it was written, or not at
+    Turned upright as the file asks for (phones film on their side), as players do, and as wide as it is shown where
+    pixels are not square (HDV, DVDs). Colours are converted by the file's own tags; of HDR (HLG and PQ) the white of a
+    page becomes white, and what is brighter too. An FFV1 master comes back bit for bit as it was written, or not at
     all: the checksums of its slices are verified (so an FFV1 file without them, of level 1, is refused). Nothing is
     opened until the first frame is asked for.
 
     Raises:
         MediaError: there is no such file, it is no video, it is damaged, or it ends before it says it does.
     """
-    from av.video.reformatter import ColorRange, Interpolation
-
     with _opened(path) as (container, stream):
         fps = _rate(stream)
         stream.thread_type = "AUTO"
-        end = Fraction(0)
+        end, pixels = Fraction(0), _Pixels()
         for frame in _decoded(container, stream, path):
-            picture = frame.reformat(
-                format="rgb24",  # from FFV1's RGB only the bytes are put in another order
-                dst_color_range=ColorRange.JPEG,
-                interpolation=Interpolation.BICUBIC
-                | Interpolation.FULL_CHR_H_INT
-                | Interpolation.ACCURATE_RND
-                | Interpolation.BITEXACT,
-            ).to_ndarray()
+            picture = pixels.of(frame, _shown_width(stream, frame.width))
             if frame.pts is not None and frame.time_base is not None:
                 shown = max(frame.duration * frame.time_base, 1 / fps)  # the last one may be shown for long
                 end = max(end, frame.pts * frame.time_base + shown)
@@ -163,6 +160,51 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{path}: the video is damaged or cannot be read ({reason}): write it again.") from error
+
+
+class _Pixels:
+    """Decoded frames as eight bits of sRGB. One for a whole video: what HDR's colours become is worked out once."""
+
+    def __init__(self) -> None:
+        from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+        self._plain, self._hdr = VideoReformatter(), VideoReformatter()
+        self._how: Any = {
+            "dst_color_range": ColorRange.JPEG,
+            "interpolation": Interpolation.BICUBIC
+            | Interpolation.FULL_CHR_H_INT
+            | Interpolation.ACCURATE_RND
+            | Interpolation.BITEXACT,
+        }
+
+    def of(self, frame: VideoFrame, width: int) -> Uint8Array:
+        """A frame as ``[H, width, 3]``."""
+        if frame.color_trc in _HDR:
+            frame = self._bare(frame)
+            how = {**self._how, "dst_color_trc": _SRGB, "dst_color_primaries": _BT709}
+            picture = self._hdr.reformat(frame, width=width, format="rgb24", **how)
+        else:  # from FFV1's RGB only the bytes are put in another order
+            picture = self._plain.reformat(frame, width=width, format="rgb24", **self._how)
+        return picture.to_ndarray().astype(np.uint8, copy=False)
+
+    def _bare(self, frame: VideoFrame) -> VideoFrame:
+        """The same signal in 16 bits, without what some frames, or all, say of the display that it was mastered on.
+
+        FFmpeg would take that for the display of the result as well, which changes what is dark, and would spend
+        seconds whenever the next frame says something else.
+        """
+        from av import VideoFrame
+
+        signal = self._plain.reformat(frame, format="rgb48le", **self._how).to_ndarray()
+        bare = VideoFrame.from_ndarray(signal, format="rgb48le")
+        bare.color_trc, bare.color_primaries = frame.color_trc, frame.color_primaries
+        return bare
+
+
+def _shown_width(stream: VideoStream, width: int) -> int:
+    """How many square pixels wide a picture of `width` stored ones is shown; as many where the file says nothing."""
+    shape = stream.sample_aspect_ratio or 1
+    return max(1, round(width * shape)) if Fraction(1, _OBLONG) <= shape <= _OBLONG else width
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -300,10 +301,24 @@ def parse_config(text: str, source: str, overrides: tuple[str, ...] = ()) -> Sta
     stage = values.get("stage")
     if not isinstance(stage, str) or stage not in _STAGES:
         raise SettingsError(f"{source}: stage: is {stage!r}; it must be one of {', '.join(_STAGES)}.")
+    _lay_under(values)
     try:
         return _STAGES[stage].model_validate(values)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error, source))) from None
+
+
+def _lay_under(values: dict[str, Any]) -> None:
+    """Size and length of prepared footage where the configuration does not say them."""
+    data = values.get("data")
+    folder = data.get("folder") if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(folder, str):
+        from storymem.training.footage import read_settings
+
+        with suppress(SettingsError):  # whoever opens the folder tells what is wrong with it
+            made = read_settings(Path(folder))
+            for name in ("width", "height", "num_frames"):
+                data.setdefault(name, getattr(made, name))
 
 
 def _parse_yaml(text: str, source: str) -> dict[str, Any]:

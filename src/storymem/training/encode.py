@@ -282,6 +282,10 @@ class CachedLoader:
         """Whether the files of a group are there."""
         return all(path.is_file() for path in self._paths(index))
 
+    def count_missing(self) -> int:
+        """How many groups' files are not there, or not all."""
+        return sum(not self.is_cached(index) for index in range(len(self)))
+
     def load(self, index: int) -> tuple[EncodedClip, ...]:
         """See `GroupLoader.load`; tensors are read when they are looked at."""
         paths = self._paths(index)

@@ -4,7 +4,8 @@
 
     FOLDER/
       prepare.json      how it was made: size, frame rate, length
-      clips.jsonl       a clip per line: id, group, source, captions
+      clips.jsonl       a clip per line: id, group, scene, source, captions
+      videos.jsonl      a video per line: what was made of it
       clips/ID.mp4      its frames, at the size and rate of training
       thumbnails/ID.png first, middle and last frame, to caption by
       latents-.../      written by training, or by `storymem data prepare --encode CONFIG`
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -26,6 +27,7 @@ import torch
 from storymem.errors import SettingsError
 from storymem.media import from_uint8, read_video, resize_frame
 from storymem.training.clips import Clip
+from storymem.training.grouping import Union
 
 __all__ = ["FootageClip", "FootageSettings", "FootageSource", "read_clips", "read_settings", "write_clips"]
 
@@ -62,6 +64,7 @@ class FootageClip:
         last_frame: of the video, where it ends.
         quality: mean score of its frames; None if none was asked for.
         captions: texts that describe it, one of which is drawn in training; empty until somebody writes them.
+        scene: number of the scene that its group is a part of, see `group_related`; None where nobody has looked yet.
     """
 
     id: str
@@ -71,6 +74,7 @@ class FootageClip:
     last_frame: int
     quality: float | None
     captions: tuple[str, ...] = ()
+    scene: int | None = None
 
 
 _NO_FOOTAGE = "give a folder that `storymem data prepare` has made"
@@ -119,6 +123,8 @@ def read_clips(folder: Path) -> list[FootageClip]:
             if type(getattr(clip, name)) is not kind:
                 what = "text" if kind is str else "number"
                 raise SettingsError(f"{path}:{number}: {name} must be a {what}; put the line back as it was.")
+        if clip.scene is not None and type(clip.scene) is not int:
+            raise SettingsError(f"{path}:{number}: scene must be a number; put the line back as it was.")
         if not _FILE_SAFE.fullmatch(clip.id):
             raise SettingsError(f"{path}:{number}: the id {clip.id!r} is none of ours; put the line back as it was.")
         if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
@@ -143,8 +149,31 @@ def write_clips(folder: Path, clips: Iterable[FootageClip]) -> None:
     """Write ``clips.jsonl``, whole or not at all."""
     from storymem.film.storage import replace_file
 
-    lines = (json.dumps({**asdict(clip), "captions": list(clip.captions)}, ensure_ascii=False) for clip in clips)
+    lines = (json.dumps(_values_of(clip), ensure_ascii=False) for clip in clips)
     replace_file(folder / "clips.jsonl", "".join(line + "\n" for line in lines).encode())
+
+
+def _values_of(clip: FootageClip) -> dict[str, Any]:
+    """What a line says of a clip, the captions last: there people write."""
+    values = asdict(clip)
+    scene = values.pop("scene")
+    numbers = {"id": clip.id, "group": clip.group} | ({} if scene is None else {"scene": scene})
+    return {**numbers, **values, "captions": list(clip.captions)}
+
+
+def _scenes_of(groups: Sequence[Sequence[FootageClip]]) -> list[int]:
+    """The scene of each group; of clips of which it is not known yet, all of one video are taken to be one."""
+    together = Union()
+    for group in groups:
+        together.join(_scene_of(clip) for clip in group)
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(together.root(_scene_of(group[0])), len(numbers)) for group in groups]
+
+
+def _scene_of(clip: FootageClip) -> Hashable:
+    if clip.scene is not None:
+        return clip.scene
+    return tuple(clip.id.split("-")[-2:-1]) or clip.id  # the digest of its video
 
 
 class FootageSource:
@@ -158,6 +187,10 @@ class FootageSource:
 
     Raises:
         SettingsError: it is no such folder, it is empty, or its clips are too short.
+
+    Attributes:
+        groups: the clips of each.
+        scenes: a number for each group; groups of different scenes have nothing in common.
     """
 
     def __init__(self, folder: Path, width: int, height: int, num_frames: int) -> None:
@@ -175,6 +208,7 @@ class FootageSource:
         if not groups:
             raise SettingsError(f"{folder / 'clips.jsonl'}: has no clips; prepare footage with longer or better shots.")
         self.groups = [groups[number] for number in sorted(groups)]
+        self.scenes = _scenes_of(self.groups)
 
     @property
     def identity(self) -> str:
@@ -222,6 +256,10 @@ class FootageSource:
     def all_captions(self) -> list[str]:
         """Every caption, once."""
         return list(dict.fromkeys(text for group in self.groups for clip in group for text in clip.captions))
+
+    def digest_of(self, groups: Sequence[int]) -> str:
+        """A short name for the clips of some groups, in their order."""
+        return hashlib.sha256(json.dumps([self.group_ids(index) for index in groups]).encode()).hexdigest()[:16]
 
     def require_captions(self) -> None:
         """Refuse to train on clips that nobody has described.

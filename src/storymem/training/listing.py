@@ -17,16 +17,17 @@ class FoundClips:
     """What videos gave.
 
     Attributes:
-        shots: found.
+        shots: first frame, and the one after the last, of each that was found.
         too_short: shots shorter than a clip.
-        there: clips left out, because others that are listed show some of the same frames.
+        hidden: (id, first frame, last frame) of clips left out, because others that are listed show some of the same
+            frames.
         good: clips that were cut, by id.
         bad: scores of clips that are too bad, by id.
     """
 
-    shots: int = 0
+    shots: list[tuple[int, int]] = field(default_factory=list)
     too_short: int = 0
-    there: int = 0
+    hidden: list[tuple[str, int, int]] = field(default_factory=list)
     good: dict[str, FootageClip] = field(default_factory=dict)
     bad: dict[str, float] = field(default_factory=dict)
 
@@ -73,11 +74,11 @@ class ClipList:
         self._waiting.good |= found.good
         self._waiting.bad |= found.bad
 
-    def save(self, groups: Mapping[str, int] | None = None) -> None:
+    def save(self, places: Mapping[str, tuple[int, int | None]] | None = None) -> None:
         """Read the file, add what waits, and write it.
 
         Args:
-            groups: of the clips by id; None leaves them as they are. Clips not in it are alone.
+            places: group and scene of the clips by id; None leaves them as they are. Clips not in it are alone.
 
         Raises:
             SettingsError: the file cannot be read; it stays as it is, and what waits goes on waiting.
@@ -85,8 +86,8 @@ class ClipList:
         """
         self._read()
         clips = dict(self.clips)
-        if groups is None:
-            groups = {clip.id: clip.group for clip in clips.values()}
+        if places is None:
+            places = {clip.id: (clip.group, clip.scene) for clip in clips.values()}
         for clip in self._waiting.good.values():
             clips[clip.id] = replace(clip, captions=clips[clip.id].captions if clip.id in clips else ())
         for clip_id, quality in self._waiting.bad.items():
@@ -94,12 +95,12 @@ class ClipList:
                 clips[clip_id] = replace(clips[clip_id], quality=quality)
             else:
                 clips.pop(clip_id, None)
-        taken = set(groups.values())
+        taken = {group for group, _ in places.values()}
         alone = (number for number in itertools.count() if number not in taken)
-        listed = [
-            replace(clips[clip_id], group=groups[clip_id] if clip_id in groups else next(alone))
-            for clip_id in sorted(clips)
-        ]
+        listed = []
+        for clip_id in sorted(clips):
+            group, scene = places[clip_id] if clip_id in places else (next(alone), None)
+            listed.append(replace(clips[clip_id], group=group, scene=scene))
         write_clips(self.folder, listed)
         self.clips = {clip.id: clip for clip in listed}
         self._waiting = FoundClips()

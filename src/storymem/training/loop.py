@@ -18,6 +18,7 @@ from storymem.training.ema import Ema
 from storymem.training.log import RunLog
 from storymem.training.muon import MuonWithAdamW, muon_groups
 from storymem.training.networks import decay_groups, dtype_of, trainable_parameters
+from storymem.training.processes import refuse_other_steps
 from storymem.training.seeding import seed_of
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def train_task(
         accept_changes: resume although the notes differ; a new kind of optimizer begins anew.
 
     Raises:
-        SettingsError: a checkpoint is there, but of a run with other settings, clips or weights, or of more steps.
+        SettingsError: a checkpoint is there, but of a run with other settings, clips or weights, or of more steps; or
+            not all processes see it.
         ModelError: the loss or the weights are not numbers any more; such weights are not kept.
     """
     config = stage.optimizer
@@ -143,7 +145,9 @@ def train_task(
     parameters = trainable_parameters(bare)
     ema = Ema(parameters, stage.ema.decay)
     root = stage.output / "checkpoints"
-    first = _resume(root, task.name, stage.steps, notes, accept_changes, parameters, raw, ema)
+    found = latest_checkpoint(root, task.name)
+    refuse_other_steps(accelerator, root, 0 if found is None else int(found[1]["step"]))
+    first = 0 if found is None else _resume(*found, stage.steps, notes, accept_changes, parameters, raw, ema)
     log.start(task.name, first)
     result = TrainedTask(bare, ema, first)
     if stage.runtime.compile != "off":
@@ -232,8 +236,8 @@ def _gradients(
 
 
 def _resume(
-    root: Path,
-    name: str,
+    folder: Path,
+    before: Mapping[str, Any],
     steps: int,
     notes: Mapping[str, Any],
     accept_changes: bool,
@@ -241,11 +245,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     ema: Ema,
 ) -> int:
-    """Put the last checkpoint in place; how many steps it had made."""
-    found = latest_checkpoint(root, name)
-    if found is None:
-        return 0
-    folder, before = found
+    """Put a checkpoint with its notes in place; how many steps it had made."""
     if int(before["step"]) > steps:
         raise SettingsError(
             f"{folder}: has made {before['step']} steps already, and steps is {steps}: raise it, or choose another "

@@ -17,6 +17,7 @@ from storymem.training.guidance import GuidedTeacher
 from storymem.training.judging import open_judge
 from storymem.training.networks import Denoiser, add_lora, dtype_of, start_lora
 from storymem.training.output import lora_tensors, save_lora, save_model
+from storymem.training.processes import refuse_unseen
 from storymem.training.reward import ExpertPair, RewardTask
 from storymem.training.samples import sampling_of
 from storymem.training.shared import (
@@ -82,10 +83,14 @@ class MemoryRun(DenoisingRun):
             from storymem.training.footage import FootageSource
 
             assert isinstance(self.source, FootageSource)
-            if accelerator.is_main_process:
-                negative = [] if stage.distil is None else [stage.distil.negative_prompt]
-                self.prompts.fill(["", *negative, *self.source.all_captions()])
+            assert self.prompts.folder is not None
+            negative = [] if stage.distil is None else [stage.distil.negative_prompt]
+            prompts = list(dict.fromkeys(["", *negative, *self.source.all_captions()]))
+            self.prompts.fill(prompts[accelerator.process_index :: accelerator.num_processes])
             accelerator.wait_for_everyone()
+            refuse_unseen(
+                accelerator, self.prompts.folder, "embeddings of prompts", lambda: self.prompts.count_missing(prompts)
+            )
             self.prompts.release()
             text_encoder.to("cpu")
         # A LoRA is written without the model: then nothing needs the text encoder any more, which is 11 GB of Wan's.

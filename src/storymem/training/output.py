@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
+from storymem.errors import SettingsError
 from storymem.film.storage import publish_folder, rename, temporary_folder, write_file
 from storymem.models.own_sampling import SAMPLING_FILE, sampling_json
 from storymem.training.checkpoint import full_tensor, remove_folder, storing_weights
@@ -23,9 +24,21 @@ if TYPE_CHECKING:
 
     from storymem.training.network_sections import LoraSection
 
-__all__ = ["lora_tensors", "original_module", "replacing_folder", "save_lora", "save_model", "save_vae"]
+__all__ = [
+    "lora_tensors",
+    "original_module",
+    "refuse_unlike_lora",
+    "replacing_folder",
+    "save_lora",
+    "save_model",
+    "save_vae",
+]
 
 _ADAPTER_CONFIG = "adapter_config.json"
+_LORA_NAMES = {"high": "backbone_high_noise", "low": "backbone_low_noise", "model": "backbone"}
+_OTHER = {"high": "low", "low": "high"}
+# What the two experts' files share, as one note tells of both. Dropout is not among them: it is for training alone.
+_SHARED_KEYS = ("r", "lora_alpha", "use_rslora", "target_modules")
 _ORIGINAL = {
     "attn1": "self_attn",
     "attn2": "cross_attn",
@@ -92,14 +105,65 @@ def save_lora(
     PEFT's ``adapter_config.json`` beside them tells rank, alpha and rsLoRA; `storymem.models.lora.load_lora` reads it.
 
     Args:
-        folder: for the files; what was there is replaced, but for the LoRA of the other expert, if that was trained
-            apart with the same rank, alpha and scaling.
+        folder: for the files; what was there is replaced, but for the LoRA of the other expert, which stays.
         parts: ``high``, ``low`` or ``model`` → tensors from `lora_tensors`.
         config: rank, alpha and scaling.
         sampling: fields of `SamplingConfig` that go with it, which `resolve_model` lays over the model's.
+
+    Raises:
+        SettingsError: the LoRA of the other expert there is of another rank, alpha or scaling; nothing is changed.
+        StorageError: the disk refused it; the same.
     """
-    names = {"high": "backbone_high_noise", "low": "backbone_low_noise", "model": "backbone"}
-    note = {
+    expert = next(iter(parts)) if len(parts) == 1 else ""
+    if expert in _OTHER:
+        refuse_unlike_lora(folder, expert, config)
+    with replacing_folder(folder) as temporary:
+        for part, tensors in parts.items():
+            save_file(dict(tensors), temporary / f"{_LORA_NAMES[part]}.safetensors", {"format": "pt"})
+        write_file(temporary / _ADAPTER_CONFIG, json.dumps(_note(config), indent=2).encode())
+        if sampling is not None:
+            write_file(temporary / SAMPLING_FILE, sampling_json(sampling))
+        if expert in _OTHER:
+            kept = folder / f"{_LORA_NAMES[_OTHER[expert]]}.safetensors"
+            if kept.is_file():
+                shutil.copyfile(kept, temporary / kept.name)
+
+
+def refuse_unlike_lora(folder: Path, expert: str, config: LoraSection) -> None:
+    """See that the LoRA of one expert can stand beside that of the other one, of which one note is to tell.
+
+    Args:
+        folder: for the LoRA; there may be nothing.
+        expert: ``high`` or ``low``, which is to be trained.
+        config: its rank, alpha and scaling.
+
+    Raises:
+        SettingsError: the other one's is there, and is of another rank, alpha or scaling, or nothing tells of what.
+    """
+    other = _OTHER[expert]
+    if not (folder / f"{_LORA_NAMES[other]}.safetensors").is_file():
+        return
+    path = folder / _ADAPTER_CONFIG
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        before = {key: told.get(key) for key in _SHARED_KEYS}
+    except (OSError, ValueError, AttributeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error}), and tells what the LoRA of the {other} expert beside it is: put it "
+            "back, or choose another output folder."
+        ) from error
+    now = _note(config)
+    unlike = [f"{key} {before[key]!r} and not {now[key]!r}" for key in _SHARED_KEYS if before[key] != now[key]]
+    if unlike:
+        raise SettingsError(
+            f"{folder}: the LoRA of the {other} expert there has {', '.join(unlike)}, so that of the {expert} expert "
+            "cannot stand beside it: set `lora` as it was, or choose another output folder."
+        )
+
+
+def _note(config: LoraSection) -> dict[str, Any]:
+    """What PEFT writes beside a LoRA."""
+    return {
         "peft_type": "LORA",
         "r": config.rank,
         "lora_alpha": config.rank if config.alpha is None else config.alpha,
@@ -108,23 +172,6 @@ def save_lora(
         "bias": "none",
         "target_modules": sorted({original_module(f"blocks.0.{target}")[9:] for target in LORA_TARGETS}),
     }
-    other = {"high": "low", "low": "high"}.get(*parts) if len(parts) == 1 else None
-    with replacing_folder(folder) as temporary:
-        for part, tensors in parts.items():
-            save_file(dict(tensors), temporary / f"{names[part]}.safetensors", {"format": "pt"})
-        text = json.dumps(note, indent=2).encode()
-        write_file(temporary / _ADAPTER_CONFIG, text)
-        if sampling is not None:
-            write_file(temporary / SAMPLING_FILE, sampling_json(sampling))
-        if other is not None:
-            _take_along(folder, temporary, f"{names[other]}.safetensors", text)
-
-
-def _take_along(before: Path, new: Path, name: str, config: bytes) -> None:
-    """Copy a file of the folder before into the new one, if it is there and was written with this configuration."""
-    kept, told = before / name, before / _ADAPTER_CONFIG
-    if kept.is_file() and told.is_file() and told.read_bytes() == config:
-        shutil.copyfile(kept, new / name)
 
 
 def save_vae(folder: Path, vae: AutoencoderKLWan) -> None:

@@ -81,6 +81,7 @@ class GroupTable:
         keyframes: keyframes of each clip.
         variants: augmented versions of each keyframe, beside the clean one.
         subjects: (number of a group, clip) → for each of its subjects the other clips that show it; None: not known.
+        scenes: of each; groups of one scene may be alike. None: no two are of one.
     """
 
     groups: Sequence[int]
@@ -88,6 +89,7 @@ class GroupTable:
     keyframes: int
     variants: int
     subjects: Callable[[int, int], Sequence[Sequence[int]]] | None = None
+    scenes: Sequence[int] | None = None
 
     def with_memory(self, num_memory: int, setting: str = "conditioning.max_memory") -> list[int]:
         """Positions of the groups whose other clips have enough keyframes.
@@ -228,13 +230,16 @@ def plan_batch(
 
 
 def held_out_plans(table: GroupTable, count: int, num_memory: int, seed: int) -> list[tuple[SamplePlan, SamplePlan]]:
-    """Clips of the table's groups with memory of their own group, and the same with memory of another of them."""
+    """Clips of the table's groups with memory of their own group, and the same with memory of another of them.
+
+    The other one is of another scene; where all are of one, it is the same group, and its memory not known to be wrong.
+    """
     fitting = table.with_memory(num_memory)
     plans = []
     for number in range(count):
         rng = chances(seed, "held out", number)
         position = fitting[number % len(fitting)]
-        other = fitting[(number + 1) % len(fitting)]
+        other = _stranger(table, fitting, number)
         clip = rng.randrange(table.sizes[position])
         right = SamplePlan(
             group=table.groups[position],
@@ -257,3 +262,10 @@ def held_out_plans(table: GroupTable, count: int, num_memory: int, seed: int) ->
         )
         plans.append((right, wrong))
     return plans
+
+
+def _stranger(table: GroupTable, fitting: Sequence[int], number: int) -> int:
+    """The next position after that of a clip whose group has nothing to do with it; its own if there is none."""
+    position, *others = (fitting[(number + i) % len(fitting)] for i in range(len(fitting)))
+    scenes = table.scenes
+    return next((other for other in others if scenes is None or scenes[other] != scenes[position]), position)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from storymem.errors import MediaError, SettingsError
-from storymem.film.storage import hash_file, make_folder, remove_file, replace_file
+from storymem.film.lock import locked
+from storymem.film.storage import make_folder, remove_file, replace_file
 from storymem.media import from_uint8, read_video, resize_frame, to_uint8, write_png, write_video
+from storymem.training.finding import find_videos
 from storymem.training.footage import FootageClip, FootageSettings, read_settings
+from storymem.training.grouping import group_related
 from storymem.training.listing import ClipList, FoundClips
 from storymem.training.shots import detect_shots, find_shots, windows_of
+from storymem.training.videos import PreparedVideo, VideoFile, VideoList
 
 if TYPE_CHECKING:
     from storymem.memory.encoders import AestheticScorer, FrameEncoder
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["PrepareReport", "detect_shots", "find_videos", "group_related", "prepare_footage", "windows_of"]
 
 _LOOKED_AT = 5  # frames of a clip that are scored and embedded
-_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg"}
 
 
 @dataclass
@@ -37,6 +40,7 @@ class PrepareReport:
 
     Attributes:
         left_out: videos that could not be read.
+        as_before: videos that were prepared before with the same options; the next three numbers are of the others.
         shots: found.
         too_short: shots shorter than a clip.
         too_bad: clips left out for their quality.
@@ -47,6 +51,7 @@ class PrepareReport:
     """
 
     left_out: int = 0
+    as_before: int = 0
     shots: int = 0
     too_short: int = 0
     too_bad: int = 0
@@ -54,75 +59,6 @@ class PrepareReport:
     groups: int = 0
     alone: int = 0
     captioned: int = 0
-
-
-def find_videos(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
-    """The videos among files and folders, folders looked through by suffix, in order.
-
-    Args:
-        paths: files and folders.
-        output: a folder of prepared footage: where it lies inside one of the folders, it is no footage. Of a folder
-            that is the output, or lies inside it, only the clips that were cut are left out.
-
-    Raises:
-        MediaError: a path is not there, or there is no video in any of them.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
-            if output is not None:
-                is_inside = path.resolve() in output.resolve().parents
-                ours = output.resolve() if is_inside else (output / "clips").resolve()
-                files = [file for file in files if not file.resolve().is_relative_to(ours)]
-            found += files
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise MediaError(f"{path}: there is no such video or folder: check the path.")
-    if not found:
-        raise MediaError(f"{paths[0]}: no videos there; looked for {', '.join(sorted(_SUFFIXES))}.")
-    return list(dict.fromkeys(found))
-
-
-def group_related(
-    embeddings: npt.NDArray[np.floating], *, similarity: float, largest: int, neighbours: int = 32
-) -> list[int]:
-    """The group of each clip: clips are joined from the most alike down, while groups stay small enough.
-
-    Args:
-        embeddings: ``[N, D]``, unit norm.
-        similarity: clips less alike than this are not joined.
-        largest: clips in a group at most.
-        neighbours: nearest clips looked at for each.
-
-    Returns:
-        N numbers, from 0 in the order of each group's first clip.
-    """
-    count = len(embeddings)
-    exact = embeddings.astype(np.float32)
-    edges: list[tuple[float, int, int]] = []
-    for start in range(0, count, 1024):
-        block = exact[start : start + 1024] @ exact.T
-        for row, values in enumerate(block, start=start):
-            values[row] = -np.inf
-            nearest = np.argsort(-values, kind="stable")[: min(neighbours, count - 1)]
-            edges += [(float(values[n]), min(row, n), max(row, n)) for n in nearest.tolist() if values[n] >= similarity]
-    parent, size = list(range(count)), [1] * count
-
-    def root(clip: int) -> int:
-        while parent[clip] != clip:
-            parent[clip] = parent[parent[clip]]
-            clip = parent[clip]
-        return clip
-
-    for _, a, b in sorted(set(edges), key=lambda edge: (-edge[0], edge[1], edge[2])):
-        one, other = root(a), root(b)
-        if one != other and size[one] + size[other] <= largest:
-            parent[max(one, other)] = min(one, other)
-            size[min(one, other)] += size[max(one, other)]
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(root(clip), len(numbers)) for clip in range(count)]
 
 
 def prepare_footage(
@@ -142,7 +78,8 @@ def prepare_footage(
     """Cut videos into clips and group them. Done again with more videos, it adds theirs; captions stay.
 
     The list of clips is written after each video, with the captions that it has on disk by then. A video that cannot
-    be read is left out; the others are prepared.
+    be read is left out; the others are prepared. What was made of each is noted: with the same options it is not made
+    again as long as its clips are there, and clips whose lines were taken out do not come back.
 
     Args:
         videos: files.
@@ -155,13 +92,15 @@ def prepare_footage(
         similarity: clips less alike than this are not joined to a group.
         largest_group: clips in a group at most; the method had about 16.
         clips_per_shot: clips cut from one shot at most.
-        on_video: called with each video and the number of its clips.
+        on_video: called with each video and the number of its clips that are listed.
         on_trouble: called with one sentence about each video that is left out, of which clips are left out because
             others show the same frames, and whenever the list of clips cannot be read in between; that is tried again
             after the next video.
 
     Raises:
-        SettingsError: the folder was prepared with other settings, its files are damaged, or a number is out of range.
+        SettingsError: the folder was prepared with other settings, its files are damaged, a number is out of range, or
+            there is a threshold and nothing that scores.
+        FilmLockedError: another process prepares or encodes footage in the folder.
         StorageError: the system refused a write; the clips of the videos before it are listed.
         MissingExtraError: PySceneDetect is not installed.
     """
@@ -169,53 +108,161 @@ def prepare_footage(
         {"similarity": similarity, "min_quality": min_quality},
         {"clips_per_shot": clips_per_shot, "largest_group": largest_group},
     )
-    _check_settings(folder, settings)
-    report = PrepareReport()
-    listing = ClipList(folder)
-    threshold = min_quality if min_quality is not None or scorer is None else scorer.default_threshold
-    bad: set[str] = set()
-    for path in videos:
-        found = FoundClips()
+    if scorer is None and min_quality is not None:
+        raise SettingsError(
+            f"min_quality is {min_quality}, but nothing scores the clips: leave it out, or choose a scorer."
+        )
+    make_folder(folder)
+    with locked(folder):
+        _check_settings(folder, settings)
+        work = _Work(folder, settings, encoder, scorer, min_quality, clips_per_shot, on_trouble)
+        for path in videos:
+            work.prepare(path, on_video)
+        return work.finish(similarity, largest_group)
+
+
+class _Work:
+    """One call of `prepare_footage`; see there."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: FootageSettings,
+        encoder: FrameEncoder,
+        scorer: AestheticScorer | None,
+        min_quality: float | None,
+        clips_per_shot: int,
+        on_trouble: Callable[[str], None] | None,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.encoder = encoder
+        self.scorer = scorer
+        self.threshold = min_quality if min_quality is not None or scorer is None else scorer.default_threshold
+        self.clips_per_shot = clips_per_shot
+        self.tell = on_trouble or (lambda message: None)
+        self.report = PrepareReport()
+        self.listing = ClipList(folder)
+        self.known = VideoList(folder)
+        if not self.listing.clips:  # nobody takes out all that there is: it is begun anew
+            self.known.forget()
+        self.bad: set[str] = set()
+        self._unlisted: list[tuple[PreparedVideo, FoundClips]] = []
+
+    def prepare(self, path: Path, on_video: Callable[[Path, int], None] | None) -> None:
+        """Cut a video, if it is not as it was, and list its clips."""
+        found, listing = FoundClips(), self.listing
         try:
-            _cut_video(path, folder, settings, listing, found, clips_per_shot, encoder, scorer, threshold)
-        except MediaError as error:
-            report.left_out += 1
-            for clip_id in found.good.keys() - listing.clips.keys():  # cut before the damage was met
-                _remove_clip(folder, clip_id, encoder)
-            if on_trouble is not None:
-                on_trouble(f"left out: {error}")
-            continue
-        report.shots += found.shots
-        report.too_short += found.too_short
-        bad |= found.bad.keys()
-        if found.there and on_trouble is not None:
-            on_trouble(
-                f"{path}: {found.there} clips are left out, because clips that are listed show the same frames: remove "
-                "the lines of those to have these."
+            file = self.known.find(path)
+            before = self.known.before(file)
+            now = PreparedVideo(
+                file=file,
+                clips_per_shot=self.clips_per_shot,
+                scorer=None if self.scorer is None else self.scorer.identity,
+                threshold=self.threshold,
+                encoder=self.encoder.identity,
+                shots=(),
+                clips=(),
+                hidden=(),
             )
+            if before is not None and before.is_as(now) and self._is_there(before):
+                self.report.as_before += 1
+                self._tell_hidden(path, len(before.hidden))
+                if on_video is not None:
+                    on_video(path, sum(clip_id in listing.clips for clip_id in before.clips))
+                return
+            removed = set() if before is None else before.removed(listing.clips)
+            self._cut(path, file, found, removed)
+        except MediaError as error:
+            self.report.left_out += 1
+            for clip_id in found.good.keys() - listing.clips.keys():  # cut before the damage was met
+                _remove_clip(self.folder, clip_id, self.encoder)
+            self.tell(f"left out: {error}")
+            return
+        self.report.shots += len(found.shots)
+        self.report.too_short += found.too_short
+        self.bad |= found.bad.keys()
+        self._tell_hidden(path, len(found.hidden))
         listing.add(found)
+        now = replace(now, shots=tuple(found.shots), clips=tuple(sorted(removed)), hidden=tuple(found.hidden))
+        self._unlisted.append((now, found))
         try:
-            listing.save()
+            self._save()
         except SettingsError as error:  # somebody is in the middle of a line
-            if on_trouble is not None:
-                on_trouble(f"clips of {path} are not listed yet: {error}")
+            self.tell(f"clips of {path} are not listed yet: {error}")
         if on_video is not None:
             on_video(path, len(found.good) + sum(listing.is_captioned(clip_id) for clip_id in found.bad))
-    listing.save()
-    ids = sorted(listing.clips)
-    groups: list[int] = []
-    if ids:
-        embeddings = np.stack([_read_embedding(folder, clip_id, encoder) for clip_id in ids])
-        groups = group_related(embeddings, similarity=similarity, largest=largest_group)
-    listing.save(dict(zip(ids, groups, strict=True)))
-    clips = listing.clips.values()
-    sizes = [sum(clip.group == group for clip in clips) for group in {clip.group for clip in clips}]
-    report.too_bad = len(bad - listing.clips.keys())
-    report.clips = len(clips)
-    report.groups = sum(size > 1 for size in sizes)
-    report.alone = sum(size == 1 for size in sizes)
-    report.captioned = sum(bool(clip.captions) for clip in clips)
-    return report
+
+    def finish(self, similarity: float, largest_group: int) -> PrepareReport:
+        """Group what is listed, and count."""
+        listing, report = self.listing, self.report
+        self._save()
+        clips = [listing.clips[clip_id] for clip_id in sorted(listing.clips)]
+        if clips:
+            embeddings = np.stack([_read_embedding(self.folder, clip.id, self.encoder) for clip in clips])
+            grouping = group_related(
+                embeddings, similarity=similarity, largest=largest_group, together=self.known.shots(clips)
+            )
+            places = zip(grouping.groups, grouping.scenes, strict=True)
+            listing.save({clip.id: place for clip, place in zip(clips, places, strict=True)})
+        sizes = Counter(clip.group for clip in listing.clips.values())
+        report.too_bad = len(self.bad - listing.clips.keys())
+        report.clips = len(listing.clips)
+        report.groups = sum(size > 1 for size in sizes.values())
+        report.alone = sum(size == 1 for size in sizes.values())
+        report.captioned = sum(bool(clip.captions) for clip in listing.clips.values())
+        return report
+
+    def _save(self) -> None:
+        """The list of clips, and after it that of videos: one whose clips are not listed is not done."""
+        self.listing.save()
+        self.known.save(
+            replace(video, clips=(*video.clips, *(i for i in (*found.good, *found.bad) if i in self.listing.clips)))
+            for video, found in self._unlisted
+        )
+        self._unlisted = []
+
+    def _is_there(self, video: PreparedVideo) -> bool:
+        """Whether clips of a video that are listed lie in the folder, and those that hid others are still listed."""
+        listed = [clip_id for clip_id in video.clips if clip_id in self.listing.clips]
+        return all(path.is_file() for clip_id in listed for path in _clip_paths(self.folder, clip_id)) and all(
+            self.listing.shows(video.file.digest[:8], clip_id, (first, last)) for clip_id, first, last in video.hidden
+        )
+
+    def _tell_hidden(self, path: Path, count: int) -> None:
+        if count:
+            self.tell(
+                f"{path}: {count} clips are left out, because clips that are listed show the same frames: remove the "
+                "lines of those to have these."
+            )
+
+    def _cut(self, path: Path, file: VideoFile, found: FoundClips, removed: Container[str]) -> None:
+        """Cut one video and note in `found` what came of it; if it is damaged, the clips before it are noted."""
+        windows = []
+        found.shots, times = find_shots(path)
+        for first, end in found.shots:
+            cut = windows_of(first, end, times, self.settings, self.clips_per_shot)
+            found.too_short += not cut
+            windows += cut
+        ids = {window: f"{file.name}-{window[0]:07d}" for window in windows}
+        new = []
+        for window in windows:
+            if ids[window] in removed:
+                continue
+            if self.listing.shows(file.digest[:8], ids[window], window):
+                found.hidden.append((ids[window], window[0], window[-1]))
+            else:
+                new.append(window)
+        source = path.name.encode(errors="replace").decode()  # a name may be no UTF-8, the list is
+        for window, frames in _cut(path, new, self.settings):
+            clip_id = ids[window]
+            quality = _quality(frames, self.scorer)
+            if quality is not None and self.threshold is not None and quality < self.threshold:
+                found.bad[clip_id] = quality
+                continue
+            found.good[clip_id] = FootageClip(clip_id, 0, source, window[0], window[-1], quality)
+            _write_clip(self.folder, clip_id, frames, self.settings.fps)
+            _write_embedding(self.folder, clip_id, self.encoder, frames)
 
 
 def _check_numbers(shares: Mapping[str, float | None], counts: Mapping[str, int]) -> None:
@@ -229,7 +276,6 @@ def _check_numbers(shares: Mapping[str, float | None], counts: Mapping[str, int]
 
 def _check_settings(folder: Path, settings: FootageSettings) -> None:
     """Start a folder, or see that it was started with the same settings."""
-    make_folder(folder)
     path = folder / "prepare.json"
     if not path.is_file():
         replace_file(path, json.dumps(asdict(settings), indent=2).encode())
@@ -239,45 +285,6 @@ def _check_settings(folder: Path, settings: FootageSettings) -> None:
         raise SettingsError(
             f"{folder}: was prepared with other settings (see prepare.json): use those, or another folder."
         )
-
-
-def _cut_video(
-    path: Path,
-    folder: Path,
-    settings: FootageSettings,
-    listing: ClipList,
-    found: FoundClips,
-    clips_per_shot: int,
-    encoder: FrameEncoder,
-    scorer: AestheticScorer | None,
-    threshold: float | None,
-) -> None:
-    """Cut one video and note in `found` what came of it; if it is damaged, the clips before the damage are noted."""
-    windows = []
-    shots, times = find_shots(path)
-    found.shots = len(shots)
-    for first, end in shots:
-        cut = windows_of(first, end, times, settings, clips_per_shot)
-        found.too_short += not cut
-        windows += cut
-    try:
-        digest = hash_file(path)
-    except OSError as error:
-        raise MediaError(f"{path}: the video cannot be read ({error.strerror or error}): write it again.") from error
-    name = f"{re.sub(r'[^A-Za-z0-9]+', '-', path.stem)[:40].strip('-')}-{digest[:8]}"
-    ids = {window: f"{name}-{window[0]:07d}" for window in windows}
-    new = [window for window in windows if not listing.shows(digest[:8], ids[window], window)]
-    found.there = len(windows) - len(new)
-    source = path.name.encode(errors="replace").decode()  # a name may be no UTF-8, the list is
-    for window, frames in _cut(path, new, settings):
-        clip_id = ids[window]
-        quality = _quality(frames, scorer)
-        if quality is not None and threshold is not None and quality < threshold:
-            found.bad[clip_id] = quality
-            continue
-        found.good[clip_id] = FootageClip(clip_id, 0, source, window[0], window[-1], quality)
-        _write_clip(folder, clip_id, frames, settings.fps)
-        _write_embedding(folder, clip_id, encoder, frames)
 
 
 def _cut(

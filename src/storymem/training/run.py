@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 
 from storymem.errors import SettingsError
 from storymem.film.lock import locked
+from storymem.film.out_of_memory import enough_memory
 from storymem.film.storage import make_folder
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
 from storymem.training.log import RunLog
@@ -26,6 +28,8 @@ __all__ = ["TrainResult", "make_accelerator", "settings_of", "train"]
 # for `steps`, over which a learning rate falls.
 _FREE = {"output", "steps", "runtime", "checkpoint_every", "keep_checkpoints", "log_every", "tensorboard"}
 _FREE |= {"sample", "validation"}
+
+_LONGEST_WAIT = timedelta(days=1)  # of processes for one another
 
 
 @dataclass
@@ -48,7 +52,12 @@ def make_accelerator(stage: VaeStage | BaseStage | MemoryStage) -> Accelerator:
         SettingsError: the device is not there, or several processes were not started for `runtime.fsdp`.
     """
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs, DistributedType, FullyShardedDataParallelPlugin
+    from accelerate.utils import (
+        DistributedDataParallelKwargs,
+        DistributedType,
+        FullyShardedDataParallelPlugin,
+        InitProcessGroupKwargs,
+    )
 
     runtime = stage.runtime
     if runtime.device == "cuda" and not torch.cuda.is_available():
@@ -66,9 +75,12 @@ def make_accelerator(stage: VaeStage | BaseStage | MemoryStage) -> Accelerator:
         )
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
+    # Where one process has more footage to encode than another, the others wait for it, and NCCL's ten minutes are few.
+    handlers: list[Any] = [InitProcessGroupKwargs(timeout=_LONGEST_WAIT)]
     # A VAE's convolutions in time rest in steps on single frames, and processes would wait for their gradients. To look
     # for what rests takes time in every step, so it is done only here.
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if isinstance(stage, VaeStage) else None
+    if isinstance(stage, VaeStage):
+        handlers.append(DistributedDataParallelKwargs(find_unused_parameters=True))
     # Mixed precision is our own autocast: accelerate's would turn frozen bfloat16 weights into float32.
     accelerator = Accelerator(
         cpu=runtime.device == "cpu", mixed_precision="no", fsdp_plugin=plugin, kwargs_handlers=handlers
@@ -120,10 +132,12 @@ def train(
     Raises:
         InputError: a setting, the data or a checkpoint cannot be used, or another process trains into the folder; see
             the subclasses.
+        ModelError: memory ran out, of the accelerator or of the machine, or the weights ran off.
         StorageError: the disk refused a write; the last checkpoint stays.
     """
     accelerator = make_accelerator(stage)
-    with _alone(stage.output) if accelerator.is_main_process else nullcontext():
+    alone = _alone(stage.output) if accelerator.is_main_process else nullcontext()
+    with alone, enough_memory("in training", _remedy(stage)):
         log = RunLog(
             stage.output, tensorboard=stage.tensorboard, on_record=on_record, write=accelerator.is_main_process
         )
@@ -137,6 +151,28 @@ def train(
             return run_denoising(stage, accelerator, log, accept_changes)
         finally:
             log.close()
+
+
+def _remedy(stage: VaeStage | BaseStage | MemoryStage) -> str:
+    """What helps where memory ran out, but for what is done already; the parts of a batch first, which cost nothing."""
+    part, runtime = stage.batch_size // stage.accumulate, stage.runtime
+    helps = [f"raise accumulate, so that fewer than {part} clips are computed at a time"] if part > 1 else []
+    if not isinstance(stage, VaeStage):
+        if not runtime.gradient_checkpointing:
+            helps.append("set runtime.gradient_checkpointing: true")
+        if not runtime.fsdp:
+            helps.append("runtime.fsdp: true with several processes")
+        if stage.conditioning.max_memory > 1:
+            helps.append(f"lower conditioning.max_memory ({stage.conditioning.max_memory})")
+    if runtime.precision != "bfloat16":
+        helps.append("runtime.precision: bfloat16")
+    if isinstance(stage, MemoryStage) and stage.train == "lora" and runtime.base_dtype != "bfloat16":
+        helps.append("runtime.base_dtype: bfloat16")
+    data = stage.data
+    helps.append(f"smaller or shorter clips than data's {data.width}x{data.height} with {data.num_frames} frames")
+    if data.world is not None:
+        helps.append(f"a lower data.pool ({data.pool})")
+    return f"try, one after the other: {'; '.join(helps)}; what was checkpointed stays"
 
 
 @contextmanager

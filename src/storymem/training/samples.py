@@ -11,6 +11,7 @@ import torch
 from storymem.media import to_uint8
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import Geometry, conditions_of
+from storymem.training.footage import read_settings
 from storymem.training.plan import BatchPlan, held_out_plans
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str,
         "guidance_scale": 1.0 if stage.is_one_call else stage.sample.guidance_scale,
         "memory_stride": stage.conditioning.memory_stride,
     }
+    if stage.data.folder is not None:  # worlds are drawn at the rate that is the default
+        sampling["fps"] = read_settings(stage.data.folder).fps
     blank = stage.conditioning.blank
     return sampling if blank == "zeros" else {**sampling, "blank": blank}
 

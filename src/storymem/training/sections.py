@@ -109,11 +109,11 @@ class DataSection(Section):
     folder: Path | None = None
     """A folder made by `storymem data prepare`."""
     width: Positive = 224
-    """Pixels."""
+    """Pixels; of a folder, if left out, as it was prepared."""
     height: Positive = 128
-    """Pixels."""
+    """Pixels, likewise."""
     num_frames: Positive = 17
-    """Pixel frames of a clip, 4k + 1."""
+    """Pixel frames of a clip, 4k + 1, likewise."""
     keyframes_per_clip: Positive = 3
     """Random frames of each clip that can be memory of the others in its group. Not in the VAE stage."""
     variants: NotNegative = 1
@@ -126,7 +126,7 @@ class DataSection(Section):
     first: NotNegative = 0
     """Number of the group that the pool begins with in a world: past what the run at `start` has seen."""
     held_out: NotNegative = 0
-    """Groups kept out of training, for validation and sample sheets."""
+    """Groups kept out of training, for validation and sample sheets; of footage also all else of their scenes."""
     store: Literal["cpu", "device"] = "cpu"
     """Where encoded clips of a world lie: in the machine's memory, or on the accelerator. Not in the VAE stage."""
 

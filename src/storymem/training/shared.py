@@ -27,13 +27,14 @@ from storymem.training.denoise import DenoisingTask, Geometry
 from storymem.training.encode import CachedLoader, GroupLoader, SourceLoader, weights_digest
 from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
+from storymem.training.processes import refuse_unseen
 from storymem.training.recognition import Recogniser
 from storymem.training.run import settings_of
 from storymem.training.samples import draw_sheet, sampling_of
 from storymem.training.sections import DataSection
 from storymem.training.seeding import seed_of
 from storymem.training.stills import quicken_stills
-from storymem.training.store import ClipStore
+from storymem.training.store import ClipStore, GroupStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,7 @@ __all__ = [
     "DenoisingRun",
     "autocast_of",
     "check_size",
+    "division_of",
     "expert_spans",
     "fit_to_runtime",
     "latent_folder",
@@ -61,6 +63,7 @@ __all__ = [
     "open_data",
     "refuse_other_blank",
     "refuse_sheets_of_experts",
+    "scenes_of",
     "seed_network",
     "vae_digest",
     "whole_copy",
@@ -83,6 +86,22 @@ def open_data(data: DataSection) -> ClipSource:
         return FootageSource(data.folder, data.width, data.height, data.num_frames)
     assert data.world is not None
     return open_source(data.world, data.width, data.height, data.num_frames, data.options)
+
+
+def scenes_of(source: ClipSource) -> Sequence[int] | None:
+    """The scene of each group of footage; None of a world, in which no two groups are of one."""
+    from storymem.training.footage import FootageSource
+
+    return source.scenes if isinstance(source, FootageSource) else None
+
+
+def division_of(store: GroupStore[Any], source: ClipSource) -> dict[str, Any]:
+    """What a checkpoint says of which clips of footage are held out; nothing where none are."""
+    from storymem.training.footage import FootageSource
+
+    if not store.held_out or not isinstance(source, FootageSource):
+        return {}
+    return {"clips held out": [source.digest_of(groups) for groups in (store.held_out, store.training)]}
 
 
 def autocast_of(stage: VaeStage | BaseStage | MemoryStage) -> torch.dtype | None:
@@ -245,7 +264,8 @@ class DenoisingRun:
             assert isinstance(twin, SourceLoader)
             ordered = len(loader) - stage.data.held_out
             loader = DrawnAhead(loader, twin, stage.runtime.workers, ordered=ordered)
-        self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None)
+        self.store = ClipStore(loader, stage.data, windowed=stage.data.world is not None, scenes=scenes_of(self.source))
+        self.notes |= division_of(self.store, self.source)
         if stage.conditioning.drop_memory < 1:  # said now, and not whenever so many keyframes are drawn
             self.store.table(0).with_memory(stage.conditioning.max_memory)
         for name, looked in (("validation", stage.validation), ("sample", stage.sample)):
@@ -258,6 +278,7 @@ class DenoisingRun:
             if accelerator.is_main_process:
                 assert loader.blank is not None
             accelerator.wait_for_everyone()
+            refuse_unseen(accelerator, loader.folder, "latents", loader.count_missing)
             self.vae.to("cpu")  # footage is in latents now
 
     def make_task(

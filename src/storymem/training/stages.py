@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from storymem.errors import SettingsError
+from storymem.film.lock import locked
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
@@ -23,12 +24,13 @@ from storymem.training.networks import (
     build_vae,
     load_weights,
 )
-from storymem.training.output import replacing_folder, save_model, save_vae
+from storymem.training.output import refuse_unlike_lora, replacing_folder, save_model, save_vae
 from storymem.training.run import TrainResult, settings_of
 from storymem.training.samples import sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
+    division_of,
     expert_spans,
     fit_to_runtime,
     load_expert,
@@ -36,6 +38,7 @@ from storymem.training.shared import (
     make_recogniser,
     open_data,
     refuse_sheets_of_experts,
+    scenes_of,
     seed_network,
     whole_copy,
 )
@@ -63,10 +66,10 @@ def run_vae(stage: VaeStage, accelerator: Accelerator, log: RunLog, accept_chang
     # A folder is seen whole, but read a group at a time: pixels of all of it seldom fit into memory.
     is_world = stage.data.world is not None
     loader = PixelLoader(source, keep=0 if is_world else stage.data.pool)
-    store = GroupStore(loader, stage.data, windowed=is_world)
+    store = GroupStore(loader, stage.data, windowed=is_world, scenes=scenes_of(source))
     vae = _new_vae(stage, store)
     task = VaeTask(stage, Autoencoder(vae, autocast_of(stage)), store, accelerator)
-    notes = {"settings": settings_of(stage), "clips": source.identity}
+    notes = {"settings": settings_of(stage), "clips": source.identity, **division_of(store, source)}
     if stage.vae.freeze_encoder and stage.vae.start is not None:  # no checkpoint holds it
         notes["encoder"] = weights_digest(torch.nn.ModuleList([vae.encoder, cast(Any, vae.quant_conv)]))
     trained = train_task(task, stage, accelerator, log, notes, accept_changes)
@@ -115,6 +118,8 @@ def run_denoising(
 ) -> TrainResult:
     """Train a base or its memory; see the two classes for what is written."""
     run: _BaseRun | MemoryRun
+    if isinstance(stage, MemoryStage) and stage.train == "lora" and stage.expert != "both":
+        refuse_unlike_lora(stage.output / "lora", stage.expert, stage.lora)  # before hours of work, not after them
     run = _BaseRun(stage, accelerator) if isinstance(stage, BaseStage) else MemoryRun(stage, accelerator)
     result = TrainResult()
     for name in run.tasks:
@@ -140,19 +145,26 @@ def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
         The number of clips.
 
     Raises:
-        SettingsError: the stage works on pixels, or on a world.
+        SettingsError: the stage works on pixels, or on a world, or the folder is none of ours.
+        FilmLockedError: another process prepares or encodes footage in the folder.
     """
+    from storymem.training.footage import read_settings
     from storymem.training.run import make_accelerator
 
     if isinstance(stage, VaeStage) or stage.data.folder is None:
         raise SettingsError("latents are written for the stages base and memory, with data.folder.")
+    folder = stage.data.folder
+    read_settings(folder)  # else the lock would be left in a folder that is not ours, or in none
     # As one process on whatever is there, and not as the machines that are to train with it.
     alone = stage.runtime.model_copy(update={"fsdp": False, "device": "auto"})
     stage = stage.model_copy(update={"runtime": alone})
     accelerator = make_accelerator(stage)
-    run = (
-        _BaseRun(stage, accelerator, described=False) if isinstance(stage, BaseStage) else MemoryRun(stage, accelerator)
-    )
+    run: _BaseRun | MemoryRun
+    with locked(folder):
+        if isinstance(stage, BaseStage):
+            run = _BaseRun(stage, accelerator, described=False)
+        else:
+            run = MemoryRun(stage, accelerator)
     return sum(run.source.size(index) for index in range(len(run.source)))
 
 

@@ -83,16 +83,27 @@ class GroupStore(Generic[T]):
         loader: gives groups.
         config: window and held-out groups.
         windowed: hold a window of groups in memory, instead of asking the loader each time.
+        scenes: of each group. Some groups of a scene are held out only where none of it is trained on. None: no two
+            groups are of one.
+
+    Raises:
+        SettingsError: there are not as many groups to hold out, or nothing else is left to train on.
     """
 
-    def __init__(self, loader: Groups[T], config: DataSection, *, windowed: bool) -> None:
+    def __init__(
+        self, loader: Groups[T], config: DataSection, *, windowed: bool, scenes: Sequence[int] | None = None
+    ) -> None:
         self.loader = loader
         self.config = config
         self.windowed = windowed
         count = len(loader)
         endless = config.world is not None  # there, every group has related clips
         related = range(count) if endless else [i for i in range(count) if loader.size(i) > 1]
-        held_out = related[max(0, len(related) - config.held_out) :] if config.held_out else []
+        self.scenes = None if endless else scenes
+        if self.scenes is None:
+            held_out = related[max(0, len(related) - config.held_out) :] if config.held_out else []
+        else:
+            held_out = _whole_scenes(related, self.scenes, config.held_out, count)
         if len(held_out) < config.held_out or len(held_out) >= count:
             raise SettingsError(
                 f"data.held_out is {config.held_out}, but only {len(related)} of {count} groups have related clips."
@@ -104,9 +115,23 @@ class GroupStore(Generic[T]):
             )
         self.held_out = tuple(held_out)
         kept_out = set(held_out)
+        if self.scenes is not None:
+            seen = {self.scenes[i] for i in held_out}
+            kept_out |= {i for i in range(count) if self.scenes[i] in seen}
+            if len(kept_out) >= count:
+                raise SettingsError(
+                    f"data.held_out is {config.held_out}, but with what is related to that, all {count} groups would "
+                    "be kept out of training: lower it, or run `storymem data prepare` again with the same videos and "
+                    "a higher --similarity, so that fewer clips count as related."
+                )
         self._training = range(count - len(held_out)) if endless else [i for i in range(count) if i not in kept_out]
         self._resident: MutableMapping[int, tuple[T, ...]] = {}
         self._table: tuple[tuple[int, ...], GroupTable] | None = None
+
+    @property
+    def training(self) -> Sequence[int]:
+        """Numbers of all groups that are trained on, in the end."""
+        return self._training
 
     def window(self, step: int) -> tuple[int, ...]:
         """Numbers of the groups that a step may draw from."""
@@ -139,7 +164,9 @@ class GroupStore(Generic[T]):
     def table_of(self, groups: Sequence[int]) -> GroupTable:
         """A table of these groups."""
         sizes = [self.loader.size(index) for index in groups]
-        return GroupTable(groups, sizes, self.config.keyframes_per_clip, self.config.variants, self.loader.subjects)
+        scenes = None if self.scenes is None else [self.scenes[index] for index in groups]
+        keyframes, variants = self.config.keyframes_per_clip, self.config.variants
+        return GroupTable(groups, sizes, keyframes, variants, self.loader.subjects, scenes)
 
     def prepare(self, step: int) -> None:
         """Bring the window into memory, and forget what has left it."""
@@ -172,12 +199,15 @@ class ClipStore(GroupStore[EncodedClip]):
         loader: gives encoded groups.
         config: window and held-out groups.
         windowed: see `GroupStore`.
+        scenes: see `GroupStore`.
     """
 
     loader: GroupLoader
 
-    def __init__(self, loader: GroupLoader, config: DataSection, *, windowed: bool) -> None:
-        super().__init__(loader, config, windowed=windowed)
+    def __init__(
+        self, loader: GroupLoader, config: DataSection, *, windowed: bool, scenes: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(loader, config, windowed=windowed, scenes=scenes)
         self._pool: ClipPool | None = None
         if windowed:
             self._resident = self._pool = ClipPool(min(config.pool, len(loader)) + config.held_out)
@@ -249,6 +279,27 @@ class ClipStore(GroupStore[EncodedClip]):
             "known": tuple((count, _stack(parts, device)) for count, parts in known.items()),
             "prompts": tuple(prompts),
         }
+
+
+def _whole_scenes(related: Sequence[int], scenes: Sequence[int], wanted: int, count: int) -> list[int]:
+    """The groups to hold out: the last ones, scene by scene; of two scenes, if there are, to know memory that is wrong.
+
+    Args:
+        related: groups that can be held out.
+        scenes: of every group.
+        wanted: how many.
+        count: of all groups.
+    """
+    of_scene: dict[int, list[int]] = {}
+    for index in reversed(related):
+        of_scene.setdefault(scenes[index], []).append(index)
+    in_order = [index for groups in of_scene.values() for index in groups]
+    held_out = in_order[:wanted]
+    if wanted > 1 and len(of_scene) > 1 and len({scenes[index] for index in held_out}) == 1:
+        first, second, *_ = of_scene
+        if sum(scenes[index] in (first, second) for index in range(count)) < count:
+            held_out[-1] = of_scene[second][0]
+    return sorted(held_out)
 
 
 def _prompt(sample: SamplePlan, captions: Sequence[str]) -> str:

@@ -163,6 +163,10 @@ class PromptCache:
             self._embed(missing[start : start + batch])
             self._forget()
 
+    def count_missing(self, prompts: Iterable[str]) -> int:
+        """How many of these are not on disk."""
+        return sum(not self._path(prompt).is_file() for prompt in prompts)
+
     def release(self) -> None:
         """Let go of the text encoder; from now on prompts come from disk."""
         self._text_encoder = None
