@@ -73,6 +73,36 @@ def test_weights_have_one_identity_in_the_hubs_cache_and_in_a_download(hpsv3: Pa
     assert [encoder_for("clip-vit-b32", device="cpu").identity, scorer.identity] == from_the_hub
 
 
+def test_films_that_know_a_download_by_its_content_go_on(hpsv3: Path, tmp_path: Path) -> None:
+    clip, place = downloaded("clip-vit-b32", small_clip(tmp_path / "clip")), downloaded("hpsv3", hpsv3)
+    known = ClipEncoder.load(clip).identity
+    assert known.startswith("clip:")
+    encoder = encoder_for("clip-vit-b32", device="cpu", known=known)
+    assert encoder.identity == known
+    np.testing.assert_array_equal(encoder.encode(FRAMES), ClipEncoder.load(clip).encode(FRAMES))
+    scorer = scorer_for("hpsv3", device="cpu", known=Hpsv3Scorer.identity_of(place))
+    assert scorer is not None
+    assert scorer.identity == Hpsv3Scorer.identity_of(place)
+    assert encoder_for("clip-vit-b32", device="cpu", known="clip:another:float32").identity.startswith("openai/")
+
+
+def test_a_scorer_is_read_once_for_many_films(hpsv3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    downloaded("hpsv3", hpsv3)
+    loads: list[object] = []
+    load = Hpsv3Scorer.load
+
+    def counted(*args: object, **options: object) -> Hpsv3Scorer:
+        loads.append(args)
+        return load(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Hpsv3Scorer, "load", counted)
+    for _ in range(2):
+        scorer = scorer_for("hpsv3", device="cpu")
+        assert scorer is not None
+        scorer.score(FRAMES)
+    assert len(loads) == 1
+
+
 def test_an_encoder_in_a_folder_is_what_its_files_contain(tmp_path: Path) -> None:
     folder = small_clip(tmp_path / "clip")
     encoder = encoder_for(str(folder), device="cpu")

@@ -16,14 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from storymem.errors import CheckpointError, ModelError, SettingsError
 from storymem.film.cost import Work, work_of
+from storymem.film.film_settings import FilmSettings
 from storymem.film.maker import ShotRequest
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice, PipelineShotMaker, Runtime, _enough_memory, _place
-from storymem.film.resolve import ModelRequest, parse_loras, resolve_model
+from storymem.film.resolve import ModelRequest, parse_loras, refuse_blind, resolve_model
 from storymem.models.catalog import entry, sampling_for
 from storymem.models.checkpoints import load_components
 from storymem.models.store import locate
 from storymem.models.tiny import make_tiny
-from storymem.settings import MAX_SIZE, SamplingConfig
+from storymem.settings import MAX_SIZE, MemoryConfig, SamplingConfig
+from storymem.story import parse_story
 
 SMALL = SamplingConfig(width=48, height=32, num_frames=5, num_inference_steps=2)
 
@@ -150,12 +152,27 @@ def one_expert(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
-def test_a_text_to_video_model_is_refused_before_a_shot_is_made(text_to_video: Path, checkpoint: Path) -> None:
-    with pytest.raises(ModelError, match=r"model is a text-to-video model, .* give this one as --first-shot-model"):
-        resolve_model(ModelRequest(model=str(text_to_video)))
-    assert not work_of(ModelChoice("t2v", text_to_video)).sees
-    assert work_of(ModelChoice("i2v", checkpoint)).sees
-    resolve_model(ModelRequest(model=str(checkpoint), first_shot_model=str(text_to_video)))
+def test_a_model_that_cannot_see_what_the_film_looks_at_is_refused(text_to_video: Path, checkpoint: Path) -> None:
+    def refuse(script: str, *, memory: int = 10, **asked: str) -> None:
+        settings = FilmSettings(sampling=SMALL, memory=MemoryConfig(capacity=memory, sink=min(memory, 3)))
+        refuse_blind(resolve_model(ModelRequest(**asked)), parse_story(script, "a.yaml", None), settings)
+
+    cuts = "title: A\nshots: [A fox., An owl.]\n"
+    goes_on = "title: A\nshots: [A fox., {prompt: It runs., cut: false}]\n"
+    low = text_to_video / "low_noise_model"
+    for script, memory in ((cuts, 10), (goes_on, 10), (goes_on, 0)):
+        with pytest.raises(ModelError, match=r"model is a text-to-video model, .* with --memory-size 0"):
+            refuse(script, memory=memory, model=str(text_to_video))
+        with pytest.raises(
+            ModelError, match=r"low_noise_model: is of a text-to-video model, .*give a file of an image"
+        ):
+            refuse(script, memory=memory, model=str(checkpoint), transformer_2=str(low))
+        refuse(script, memory=memory, model=str(checkpoint), first_shot_model=str(text_to_video))
+        refuse(script, memory=memory)
+    refuse(cuts, memory=0, model=str(text_to_video))  # every shot by itself
+    refuse("title: A\nshots: [A fox.]\n", model=str(text_to_video))
+    with pytest.raises(ModelError, match="give a file of an image"):  # the experts must be of one kind
+        refuse(cuts, memory=0, model=str(checkpoint), transformer_2=str(low))
 
 
 def test_an_attention_that_cannot_compute_is_refused_before_the_first_step(checkpoint: Path) -> None:

@@ -21,7 +21,8 @@ from storymem.errors import ModelError, SettingsError, StorageError
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.training.denoise import Geometry
 from storymem.training.footage import FootageClip, FootageSource, write_clips
-from storymem.training.output import save_vae
+from storymem.training.network_sections import LoraSection
+from storymem.training.output import save_lora, save_vae
 from storymem.training.run import train
 from storymem.training.shared import check_size, latent_folder, vae_digest
 from storymem.training.stages import encode_footage
@@ -326,6 +327,22 @@ def test_experts_trained_one_by_one_end_in_one_folder(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "checkpoints")
     assert names("expert=low", "lora.dropout=0.25") == {high, low, note, sampling}  # dropout is for training alone
     assert (tmp_path / "lora" / high).read_bytes() == first
+
+
+def test_experts_in_one_folder_are_sampled_alike(tmp_path: Path) -> None:
+    tensors = {f"base_model.model.blocks.0.self_attn.q.lora_{part}.weight": torch.ones(4, 4) for part in "AB"}
+    config, lora = LoraSection(rank=4), tmp_path / "lora"
+    one_call = {"memory_stride": 5, "guidance_scale": 1.0}
+    save_lora(lora, {"high": tensors}, config, one_call)
+    with pytest.raises(SettingsError, match=r"the high expert there is sampled with other guidance_scale \(sampling"):
+        save_lora(lora, {"low": tensors}, config, {"memory_stride": 5})
+    lora.rename(tmp_path / ".old-lora")  # a kill while the folder was replaced
+    save_lora(lora, {"low": tensors}, config, one_call)
+    assert {path.name for path in lora.glob("*.safetensors")} == {
+        "backbone_high_noise.safetensors",
+        "backbone_low_noise.safetensors",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["lora"]
 
 
 @pytest.mark.parametrize(

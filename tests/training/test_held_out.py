@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,35 @@ def test_a_run_looks_at_what_it_has_not_learned_from(tmp_path: Path, small_model
         kinds("two", "steps=2")
     write_clips(source.folder, listed((0, 0, 1, 1, 1, 1, 1, 1)))
     assert kinds("one") == {"right", "none"}  # of two scenes nothing would be left
+
+
+def test_a_run_of_before_there_were_scenes_does_not_go_on_with_fewer_clips(tmp_path: Path, small_model: Path) -> None:
+    source = footage(tmp_path / "data", listed(SCENES))
+
+    def run(output: str, *overrides: str) -> None:
+        given = (f"model={small_model}", *overrides)
+        train(
+            toys.on_footage(
+                toys.MEMORY, source.folder, tmp_path / output, *given, data="keyframes_per_clip: 4, held_out: 1"
+            )
+        )
+
+    run("kept", "steps=1")  # group 6 is of the scene of 7, and not trained on
+    notes = next((tmp_path / "kept" / "checkpoints").glob("*/*.json"))
+    said = json.loads(notes.read_text())
+    assert said.pop("clips held out")
+    notes.write_text(json.dumps(said))
+    with pytest.raises(SettingsError, match=r"not what they name \(clips held out\)"):
+        run("kept", "steps=2")
+    write_clips(source.folder, listed((0, 0, 1, 2, 2, 2, 3, 4)))  # nothing but the last group is kept out
+    run("alike", "steps=1")
+    notes = next((tmp_path / "alike" / "checkpoints").glob("*/*.json"))
+    said = json.loads(notes.read_text())
+    assert said.pop("clips held out") == "the last groups"
+    notes.write_text(json.dumps(said))
+    run("alike", "steps=2")
+
+
+def test_a_video_of_which_some_clips_have_no_scene_yet_is_one(tmp_path: Path) -> None:
+    source = footage(tmp_path / "data", listed((0, 1, 2, None), "aabb"))
+    assert source.scenes == [0, 1, 2, 2]

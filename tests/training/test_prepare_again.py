@@ -19,6 +19,7 @@ from storymem.training.config import parse_config
 from storymem.training.footage import FootageSettings, read_clips, write_clips
 from storymem.training.prepare import PrepareReport, find_videos, prepare_footage
 from storymem.training.stages import encode_footage
+from storymem.training.videos import VideoList
 
 SETTINGS = FootageSettings(width=32, height=32, num_frames=5, fps=8)
 
@@ -258,3 +259,39 @@ def test_videos_of_cameras_and_behind_links_are_found(tmp_path: Path) -> None:
     assert find_videos([footage], tmp_path / "data") == [footage / name for name in found]
     with pytest.raises(MediaError, match=r"no videos there; looked for .*\.mts"):
         find_videos([tmp_path / "data"], tmp_path / "data")
+
+
+def test_latents_of_other_pixels_go(videos: list[Path], tmp_path: Path) -> None:
+    run(videos[:1], tmp_path)
+    latents = [tmp_path / "latents-of-some-vae" / f"{clip_id}.safetensors" for clip_id in ids(tmp_path)]
+    latents[0].parent.mkdir()
+    for path in latents:
+        path.write_bytes(b"numbers")
+    (tmp_path / "videos.jsonl").unlink()  # as in a folder of before there was such a list
+    assert run(videos[:1], tmp_path).as_before == 0
+    assert all(path.is_file() for path in latents)  # the same pixels
+    clip = tmp_path / "clips" / f"{ids(tmp_path)[0]}.mp4"
+    whole = clip.read_bytes()
+    clip.write_bytes(whole + b"otherwise")  # as if it had been cut by another version
+    (tmp_path / "videos.jsonl").unlink()
+    run(videos[:1], tmp_path)
+    assert clip.read_bytes() == whole
+    assert [path.is_file() for path in latents] == [False, True]
+    assert {path.stem for path in (tmp_path / "clips").iterdir()} == set(ids(tmp_path))
+
+
+def test_clips_cut_with_other_options_are_not_forgotten(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    shots = [rng.uniform(-1, 1, (3, 48, 64)).astype(np.float32) for _ in range(2)]
+    video, data = tmp_path / "long.mp4", tmp_path / "data"
+    write_video(video, iter([ground for ground in shots for _ in range(60)]), 16)
+    run([video], data)
+    alone = ids(data)
+    run([video], data, clips_per_shot=2)
+    assert set(alone) < set(ids(data))
+    of_shots = VideoList(data).shots(read_clips(data))
+    assert [len(shot) for shot in of_shots] == [3, 3]
+    assert run([video], data, clips_per_shot=2).as_before == 1
+    take_out(data, *alone)
+    run([video], data)
+    assert not set(alone) & set(ids(data))

@@ -64,7 +64,7 @@ def retake(
     with Film.work(folder) as film:
         request = model_request(film.manifest.story, film.manifest, model=model, lora=lora)
         maker = maker_of(resolve_model(request), runtime_of(device, dtype, offload, attention, vae_tiling))
-        tools = tools_of(maker, film.manifest.settings.memory)
+        tools = tools_of(maker, film.manifest.settings.memory, film.manifest)
         with showing(as_json=as_json) as show, stopping_cleanly(show, "run the same command again"):
             for event in Director(film, tools).retake(shot, seed=seed, prompt=prompt, on_step=show):
                 show(event)

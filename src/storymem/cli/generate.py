@@ -161,7 +161,7 @@ def generate(
     from storymem.cli.remarks import remarks
     from storymem.film.portraits import shots_until
     from storymem.film.project import Film
-    from storymem.film.resolve import resolve_model
+    from storymem.film.resolve import refuse_blind, resolve_model
     from storymem.story import load_story
 
     if what and no_export:
@@ -217,7 +217,8 @@ def generate(
         negative_prompt=negative_prompt,
         portraits=portraits,
     )
-    tools = tools_of(maker, settings.memory)
+    refuse_blind(resolved, story, settings)
+    tools = tools_of(maker, settings.memory, before)
     notes = remarks(story, settings, resolved)
     shots_until(story, settings, until)  # refuses what is not there before anything is written
     if dry_run:

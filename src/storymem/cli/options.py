@@ -248,16 +248,27 @@ def maker_of(resolved: ResolvedModel, runtime: Runtime) -> PipelineShotMaker:
     return PipelineShotMaker(resolved.model, first=resolved.first, runtime=runtime, request=resolved.request.to_json())
 
 
-def tools_of(maker: PipelineShotMaker, memory: MemoryConfig) -> Tools:
-    """The maker with the encoder and the scorer that the memory asks for, on its device, read when they are needed."""
+def tools_of(maker: PipelineShotMaker, memory: MemoryConfig, before: Manifest | None = None) -> Tools:
+    """The maker with the encoder and the scorer that the memory asks for, on its device, read when they are needed.
+
+    Args:
+        maker: makes the shots.
+        memory: names them.
+        before: the film that is gone on with, which knows them by an identity.
+    """
     from storymem.film.choosers import encoder_for, scorer_for
     from storymem.film.tools import Tools
 
     device = str(maker.runtime.resolve()[0])
     return Tools(
         maker=maker,
-        encoder=encoder_for(memory.encoder, device=device),
-        scorer=scorer_for(memory.scorer, device=device, rests=maker.runtime.offload != "none"),
+        encoder=encoder_for(memory.encoder, device=device, known=None if before is None else before.tools.encoder),
+        scorer=scorer_for(
+            memory.scorer,
+            device=device,
+            rests=maker.runtime.offload != "none",
+            known=None if before is None else before.tools.scorer,
+        ),
     )
 
 

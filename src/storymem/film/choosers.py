@@ -12,6 +12,9 @@ from storymem.memory.encoders import AestheticScorer, FrameEncoder, load_encoder
 from storymem.models.store import downloaded, provenance
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from storymem.memory.clip import ClipEncoder
     from storymem.memory.hpsv3 import Hpsv3Scorer
 
 __all__ = ["DeferredEncoder", "DeferredScorer", "encoder_for", "scorer_for"]
@@ -93,12 +96,13 @@ class DeferredScorer(_Deferred["Hpsv3Scorer"]):
                     scorer.to("cpu")
 
 
-def encoder_for(name: str, *, device: str) -> FrameEncoder:
+def encoder_for(name: str, *, device: str, known: str | None = None) -> FrameEncoder:
     """The frame encoder of a film, by its name in the settings; a downloaded one serves.
 
     Args:
         name: as `storymem.memory.encoders.load_encoder` has it.
         device: where it runs, in torch's words.
+        known: identity by which the film knows its encoder.
 
     Raises:
         ModelError: there is no such encoder. Whether its weights are whole is seen when they are read.
@@ -110,7 +114,10 @@ def encoder_for(name: str, *, device: str) -> FrameEncoder:
         return load_encoder(name, device=device, path=path)
     from storymem.memory.clip import ClipEncoder
 
-    identity = ClipEncoder.identity_of(path if name == "clip-vit-b32" else name, source=source)
+    folder = path if name == "clip-vit-b32" else name
+    identity = ClipEncoder.identity_of(folder, source=source)
+    if known is not None and known != identity and known == _by_content(ClipEncoder, folder):
+        identity, source = known, None
 
     def read() -> FrameEncoder:
         return load_encoder(name, device=device, path=path, source=source)
@@ -118,13 +125,19 @@ def encoder_for(name: str, *, device: str) -> FrameEncoder:
     return DeferredEncoder(ClipEncoder.name, identity, read, instead="--encoder builtin")
 
 
-def scorer_for(name: str, *, device: str, rests: bool = False) -> AestheticScorer | None:
+def _by_content(kind: type[ClipEncoder | Hpsv3Scorer], folder: Path | str | None) -> str | None:
+    """The identity that weights in a folder had before it counted where they come from; films may know them by it."""
+    return None if folder is None else kind.identity_of(folder)
+
+
+def scorer_for(name: str, *, device: str, rests: bool = False, known: str | None = None) -> AestheticScorer | None:
     """The quality scorer of a film, by its name in the settings; a downloaded one serves.
 
     Args:
         name: as `storymem.memory.encoders.load_scorer` has it.
         device: where it runs, in torch's words.
         rests: a large one waits in main memory while shots are made.
+        known: identity by which the film knows its scorer.
 
     Returns:
         The scorer, or None for ``none``.
@@ -138,6 +151,11 @@ def scorer_for(name: str, *, device: str, rests: bool = False) -> AestheticScore
     from storymem.memory.hpsv3 import Hpsv3Scorer
 
     def read() -> Hpsv3Scorer:
-        return Hpsv3Scorer.load(path, device="cpu" if rests else device, source=source)
+        loaded = load_scorer(name, device="cpu" if rests else device, path=path, source=source)
+        assert isinstance(loaded, Hpsv3Scorer)
+        return loaded
 
-    return DeferredScorer(Hpsv3Scorer.identity_of(path, source=source), read, device=device, rests=rests)
+    identity = Hpsv3Scorer.identity_of(path, source=source)
+    if known is not None and known != identity and known == _by_content(Hpsv3Scorer, path):
+        identity, source = known, None
+    return DeferredScorer(identity, read, device=device, rests=rests)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from storymem.film.pipeline_maker import ModelChoice
+    from storymem.models.weights import TensorInfo
     from storymem.settings import SamplingConfig
 
 __all__ = ["Work", "measure_speed", "work_of"]
@@ -42,8 +43,6 @@ class Work:
         patch: ``(p_t, p_h, p_w)``, the latent pixels of a token.
         vae_patch: the VAE folds blocks of so many by so many pixels into channels.
         spatial_factor: pixels per latent pixel, in each direction.
-        sees: whether the transformer has room for memory and given frames beside the noise, as image-to-video models
-            have and text-to-video models have not.
     """
 
     weights: int
@@ -53,7 +52,6 @@ class Work:
     patch: tuple[int, int, int] = (1, 2, 2)
     vae_patch: int = 1
     spatial_factor: int = SPATIAL_FACTOR
-    sees: bool = True
 
     def operations(self, sampling: SamplingConfig, num_memory: int) -> float:
         """Floating-point operations of one shot.
@@ -91,16 +89,40 @@ def work_of(choice: ModelChoice) -> Work:
     from storymem.models.weights import open_weights
 
     parts = find_model(choice.folder, files=choice.files).parts
-    shapes = {name: info.shape for name, info in open_weights(parts["transformer"].path).infos.items()}
+    infos = open_weights(parts["transformer"].path).infos
+    shapes = {name: info.shape for name, info in infos.items()}
     vae = {name: info.shape for name, info in open_weights(parts["vae"].path).infos.items()}
     blocks = [int(found.group(1)) for name in shapes if (found := re.search(r"blocks\.(\d+)\.", name))]
-    kernel = next((shape for name, shape in shapes.items() if name.endswith("patch_embedding.weight")), (0,))
+    kernel = _kernel(infos)
     # Quantized files may hold it flat; then it is Wan's.
     patch = (kernel[2], kernel[3], kernel[4]) if len(kernel) == 5 else (1, 2, 2)
     vae_patch, halvings = _folded(vae)
     depth = max(blocks, default=-1) + 1
-    sees = len(kernel) != 5 or kernel[1] != _latent_channels(vae)
-    return Work(_count(shapes), kernel[0], depth, _count(vae), patch, vae_patch, vae_patch * 2**halvings, sees)
+    return Work(_count(shapes), kernel[0], depth, _count(vae), patch, vae_patch, vae_patch * 2**halvings)
+
+
+def blind_experts(choice: ModelChoice) -> tuple[list[str], int]:
+    """Which of a model's transformers have no room for memory and given frames beside the noise, and how many it has.
+
+    Those of text-to-video models have as many input channels as the VAE has latent ones. Of quantized files that do not
+    tell, it is not known.
+
+    Raises:
+        ModelError: a part is missing or unreadable.
+    """
+    from storymem.models.layouts import find_model
+    from storymem.models.weights import open_weights
+
+    parts = find_model(choice.folder, files=choice.files).parts
+    latent = _latent_channels({name: info.shape for name, info in open_weights(parts["vae"].path).infos.items()})
+    experts = [name for name in ("transformer", "transformer_2") if name in parts]
+    kernels = {name: _kernel(open_weights(parts[name].path).infos) for name in experts}
+    return [name for name, kernel in kernels.items() if len(kernel) == 5 and kernel[1] == latent], len(experts)
+
+
+def _kernel(infos: Mapping[str, TensorInfo]) -> tuple[int, ...]:
+    """The shape of what makes tokens of the input; ``(0,)`` of a file without it."""
+    return next((info.shape for name, info in infos.items() if name.endswith("patch_embedding.weight")), (0,))
 
 
 def _latent_channels(vae: Mapping[str, tuple[int, ...]]) -> int | None:

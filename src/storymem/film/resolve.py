@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storymem.errors import ModelError
-from storymem.film.cost import work_of
+from storymem.film.cost import blind_experts
+from storymem.film.film_settings import FilmSettings
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice
 from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.models.own_sampling import laid_over, read_sampling
 from storymem.models.recognise import known_lora, known_model
 from storymem.models.store import locate
 from storymem.settings import SamplingConfig
+from storymem.story import Story
 
-__all__ = ["ModelRequest", "ResolvedModel", "resolve_model"]
+__all__ = ["ModelRequest", "ResolvedModel", "refuse_blind", "resolve_model"]
 
 DEFAULT_MODEL = "storyland"
 
@@ -131,11 +133,6 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         loras=tuple(found),
         files=files,
     )
-    if (main not in CATALOG or files) and not work_of(model).sees:
-        raise ModelError(
-            f"{_shown(main)} is a text-to-video model, which cannot see memory: choose an image-to-video model "
-            "(`storymem models list`), and give this one as --first-shot-model."
-        )
     # What is said of a base alone is not true of it with a LoRA.
     spoken = [entry for entry in entries if entry.kind == "lora"] if loras else entries[:1]
     return ResolvedModel(
@@ -149,6 +146,32 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         portraits=base is not None and base.portraits,
         portrait_prompt=None if base is None else base.portrait_prompt,
         request=request,
+    )
+
+
+def refuse_blind(resolved: ResolvedModel, story: Story, settings: FilmSettings) -> None:
+    """See that the model can look at what the film's shots are to look at, before one of them is made.
+
+    Raises:
+        ModelError: it is a text-to-video model, and a shot sees memory or continues another; or one of its experts is.
+    """
+    choice = resolved.model
+    if resolved.request.model in CATALOG and not choice.files:
+        return  # of a kind that is known
+    looks = (settings.memory.capacity and len(story.shots) > 1) or not all(shot.cut for shot in story.shots)
+    blind, experts = blind_experts(choice)
+    if not blind or (len(blind) == experts and not looks):
+        return
+    given = [choice.files[name] for name in blind if name in choice.files]
+    if given:
+        raise ModelError(
+            f"{given[0]}: is of a text-to-video model, which cannot see memory or given frames: give a file of an "
+            "image-to-video model."
+        )
+    raise ModelError(
+        f"{choice.name} is a text-to-video model, which cannot see memory or given frames: choose an image-to-video "
+        "model (`storymem models list`) and give this one as --first-shot-model, or make a film of cuts with "
+        "--memory-size 0."
     )
 
 

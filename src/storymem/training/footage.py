@@ -164,8 +164,12 @@ def _values_of(clip: FootageClip) -> dict[str, Any]:
 def _scenes_of(groups: Sequence[Sequence[FootageClip]]) -> list[int]:
     """The scene of each group; of clips of which it is not known yet, all of one video are taken to be one."""
     together = Union()
+    unseen = {digest_in(clip.id) for group in groups for clip in group if clip.scene is None}
     for group in groups:
         together.join(_scene_of(clip) for clip in group)
+        for clip in group:
+            if (digest := digest_in(clip.id)) in unseen:
+                together.join((_scene_of(clip), digest or clip.id))
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(together.root(_scene_of(group[0])), len(numbers)) for group in groups]
 
@@ -173,7 +177,12 @@ def _scenes_of(groups: Sequence[Sequence[FootageClip]]) -> list[int]:
 def _scene_of(clip: FootageClip) -> Hashable:
     if clip.scene is not None:
         return clip.scene
-    return tuple(clip.id.split("-")[-2:-1]) or clip.id  # the digest of its video
+    return digest_in(clip.id) or clip.id
+
+
+def digest_in(clip_id: str) -> str:
+    """The beginning of the digest of the video that a clip is of; nothing where the id says none."""
+    return "".join(clip_id.split("-")[-2:-1])
 
 
 class FootageSource:

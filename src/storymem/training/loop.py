@@ -20,6 +20,7 @@ from storymem.training.muon import MuonWithAdamW, muon_groups
 from storymem.training.networks import decay_groups, dtype_of, trainable_parameters
 from storymem.training.processes import refuse_other_steps
 from storymem.training.seeding import seed_of
+from storymem.training.store import AS_EVER, HELD_OUT
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -259,8 +260,9 @@ def _resume(
             f"{folder}: was made with other settings ({some}): choose another output folder, put the settings back, or "
             "go on all the same with --accept-changes."
         )
-    # Checkpoints of before these notes were taken say nothing of them.
-    others = sorted(key for key in notes.keys() - {"settings"} if key in before and before[key] != notes[key])
+    # Checkpoints of before these notes were taken say nothing of them; of what was held out it is known all the same.
+    said = {HELD_OUT: AS_EVER, **before}
+    others = sorted(key for key in notes.keys() - {"settings"} if key in said and said[key] != notes[key])
     if others and not accept_changes:
         raise SettingsError(
             f"{folder}: the settings are the same, but not what they name ({', '.join(others)}): choose another output "

@@ -17,9 +17,9 @@ from storymem.training.guidance import GuidedTeacher
 from storymem.training.judging import open_judge
 from storymem.training.networks import Denoiser, add_lora, dtype_of, start_lora
 from storymem.training.output import lora_tensors, save_lora, save_model
-from storymem.training.processes import refuse_unseen
+from storymem.training.processes import all_or_none, refuse_unseen
 from storymem.training.reward import ExpertPair, RewardTask
-from storymem.training.samples import sampling_of
+from storymem.training.samples import lora_sampling_of, sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
@@ -86,8 +86,8 @@ class MemoryRun(DenoisingRun):
             assert self.prompts.folder is not None
             negative = [] if stage.distil is None else [stage.distil.negative_prompt]
             prompts = list(dict.fromkeys(["", *negative, *self.source.all_captions()]))
-            self.prompts.fill(prompts[accelerator.process_index :: accelerator.num_processes])
-            accelerator.wait_for_everyone()
+            with all_or_none(accelerator, "prompts were embedded"):
+                self.prompts.fill(prompts[accelerator.process_index :: accelerator.num_processes])
             refuse_unseen(
                 accelerator, self.prompts.folder, "embeddings of prompts", lambda: self.prompts.count_missing(prompts)
             )
@@ -194,12 +194,7 @@ class MemoryRun(DenoisingRun):
         """Write the LoRA, or the model."""
         stage = self.stage
         if stage.train == "lora":
-            sampling: dict[str, Any] = {"memory_stride": stage.conditioning.memory_stride}
-            if stage.is_one_call:
-                sampling |= {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
-            if stage.conditioning.blank != "zeros":  # a model that says nothing of it is sampled with zeros
-                sampling["blank"] = stage.conditioning.blank
-            save_lora(stage.output / "lora", self.trained, stage.lora, sampling)
+            save_lora(stage.output / "lora", self.trained, stage.lora, lora_sampling_of(stage))
             return stage.output / "lora"
         experts = dict(self.trained)
         missing = {"high", "low"} - set(experts) if self.boundary_ratio is not None else set()

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from storymem.errors import SettingsError
 from storymem.film.storage import publish_folder, rename, temporary_folder, write_file
-from storymem.models.own_sampling import SAMPLING_FILE, sampling_json
+from storymem.models.own_sampling import SAMPLING_FILE, read_sampling, sampling_json
 from storymem.training.checkpoint import full_tensor, remove_folder, storing_weights
 from storymem.training.networks import ADAPTER, LORA_TARGETS
 
@@ -82,7 +82,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk refused it.
     """
-    old = folder.with_name(f".old-{folder.name}")
+    old = _settle(folder)
     with storing_weights(folder), temporary_folder(folder.parent, folder.name) as temporary:
         yield temporary
         if old.exists():
@@ -92,6 +92,14 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         publish_folder(temporary, folder)
     if old.exists():
         remove_folder(old)
+
+
+def _settle(folder: Path) -> Path:
+    """Where the folder waits while it is replaced; put back if a kill came between."""
+    old = folder.with_name(f".old-{folder.name}")
+    if old.exists() and not folder.exists():
+        rename(old, folder)
+    return old
 
 
 def save_lora(
@@ -116,7 +124,7 @@ def save_lora(
     """
     expert = next(iter(parts)) if len(parts) == 1 else ""
     if expert in _OTHER:
-        refuse_unlike_lora(folder, expert, config)
+        refuse_unlike_lora(folder, expert, config, sampling)
     with replacing_folder(folder) as temporary:
         for part, tensors in parts.items():
             save_file(dict(tensors), temporary / f"{_LORA_NAMES[part]}.safetensors", {"format": "pt"})
@@ -129,18 +137,23 @@ def save_lora(
                 shutil.copyfile(kept, temporary / kept.name)
 
 
-def refuse_unlike_lora(folder: Path, expert: str, config: LoraSection) -> None:
+def refuse_unlike_lora(
+    folder: Path, expert: str, config: LoraSection, sampling: Mapping[str, Any] | None = None
+) -> None:
     """See that the LoRA of one expert can stand beside that of the other one, of which one note is to tell.
 
     Args:
         folder: for the LoRA; there may be nothing.
         expert: ``high`` or ``low``, which is to be trained.
         config: its rank, alpha and scaling.
+        sampling: fields of `SamplingConfig` that go with it.
 
     Raises:
-        SettingsError: the other one's is there, and is of another rank, alpha or scaling, or nothing tells of what.
+        SettingsError: the other one's is there, and is of another rank, alpha or scaling, or nothing tells of what, or
+            it is to be sampled otherwise.
     """
     other = _OTHER[expert]
+    _settle(folder)
     if not (folder / f"{_LORA_NAMES[other]}.safetensors").is_file():
         return
     path = folder / _ADAPTER_CONFIG
@@ -158,6 +171,13 @@ def refuse_unlike_lora(folder: Path, expert: str, config: LoraSection) -> None:
         raise SettingsError(
             f"{folder}: the LoRA of the {other} expert there has {', '.join(unlike)}, so that of the {expert} expert "
             "cannot stand beside it: set `lora` as it was, or choose another output folder."
+        )
+    said, asked = read_sampling(folder), dict(sampling or {})
+    if said and said != asked:
+        names = sorted(name for name in said.keys() | asked.keys() if said.get(name) != asked.get(name))
+        raise SettingsError(
+            f"{folder}: the LoRA of the {other} expert there is sampled with other {', '.join(names)} (sampling.json) "
+            f"than that of the {expert} expert would be: train both alike, or choose another output folder."
         )
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from storymem.errors import MediaError, SettingsError
 from storymem.film.lock import locked
-from storymem.film.storage import make_folder, remove_file, replace_file
+from storymem.film.storage import hash_file, make_folder, remove_file, rename, replace_file
 from storymem.media import from_uint8, read_video, resize_frame, to_uint8, write_png, write_video
 from storymem.training.finding import find_videos
 from storymem.training.footage import FootageClip, FootageSettings, read_settings
@@ -184,7 +184,9 @@ class _Work:
         self.bad |= found.bad.keys()
         self._tell_hidden(path, len(found.hidden))
         listing.add(found)
-        now = replace(now, shots=tuple(found.shots), clips=tuple(sorted(removed)), hidden=tuple(found.hidden))
+        # Cut with other options, and listed still; what is too bad now goes, and was not taken out by anybody.
+        kept = {i for i in (() if before is None else before.clips) if i in listing.clips and i not in found.bad}
+        now = replace(now, shots=tuple(found.shots), clips=tuple(sorted(removed | kept)), hidden=tuple(found.hidden))
         self._unlisted.append((now, found))
         try:
             self._save()
@@ -217,7 +219,10 @@ class _Work:
         """The list of clips, and after it that of videos: one whose clips are not listed is not done."""
         self.listing.save()
         self.known.save(
-            replace(video, clips=(*video.clips, *(i for i in (*found.good, *found.bad) if i in self.listing.clips)))
+            replace(
+                video,
+                clips=tuple(sorted({*video.clips, *(i for i in (*found.good, *found.bad) if i in self.listing.clips)})),
+            )
             for video, found in self._unlisted
         )
         self._unlisted = []
@@ -324,7 +329,12 @@ def _write_clip(folder: Path, clip_id: str, frames: npt.NDArray[np.float32], fps
     clip, thumbnail = _clip_paths(folder, clip_id)
     for path in (clip, thumbnail):
         make_folder(path.parent)
-    write_video(clip, iter(frames), fps, crf=10)
+    new = clip.with_name(f".new-{clip.name}")
+    write_video(new, iter(frames), fps, crf=10)
+    if clip.is_file() and hash_file(clip) != hash_file(new):
+        for latents in folder.glob(f"latents-*/{clip_id}.safetensors"):  # of other pixels
+            remove_file(latents)
+    rename(new, clip)
     three = [frames[0], frames[len(frames) // 2], frames[-1]]
     write_png(thumbnail, to_uint8(np.concatenate(three, axis=2)))
 

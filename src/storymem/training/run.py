@@ -137,7 +137,7 @@ def train(
     """
     accelerator = make_accelerator(stage)
     alone = _alone(stage.output) if accelerator.is_main_process else nullcontext()
-    with alone, enough_memory("in training", _remedy(stage)):
+    with alone, enough_memory("in training", _remedy(stage, accelerator.num_processes)):
         log = RunLog(
             stage.output, tensorboard=stage.tensorboard, on_record=on_record, write=accelerator.is_main_process
         )
@@ -153,10 +153,10 @@ def train(
             log.close()
 
 
-def _remedy(stage: VaeStage | BaseStage | MemoryStage) -> str:
+def _remedy(stage: VaeStage | BaseStage | MemoryStage, processes: int) -> str:
     """What helps where memory ran out, but for what is done already; the parts of a batch first, which cost nothing."""
     part, runtime = stage.batch_size // stage.accumulate, stage.runtime
-    helps = [f"raise accumulate, so that fewer than {part} clips are computed at a time"] if part > 1 else []
+    helps = [f"raise accumulate, so that fewer than {part} clips are computed at a time"] if part > processes else []
     if not isinstance(stage, VaeStage):
         if not runtime.gradient_checkpointing:
             helps.append("set runtime.gradient_checkpointing: true")
@@ -170,9 +170,10 @@ def _remedy(stage: VaeStage | BaseStage | MemoryStage) -> str:
         helps.append("runtime.base_dtype: bfloat16")
     data = stage.data
     helps.append(f"smaller or shorter clips than data's {data.width}x{data.height} with {data.num_frames} frames")
-    if data.world is not None:
+    if data.world is not None or isinstance(stage, VaeStage):
         helps.append(f"a lower data.pool ({data.pool})")
-    return f"try, one after the other: {'; '.join(helps)}; what was checkpointed stays"
+    goes_on = "with --accept-changes the run goes on from its last checkpoint"
+    return f"try, one after the other: {'; '.join(helps)}; {goes_on}"
 
 
 @contextmanager

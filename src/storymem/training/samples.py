@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from storymem.training.config import BaseStage, MemoryStage
     from storymem.training.store import ClipStore
 
-__all__ = ["draw_sheet", "sampling_of"]
+__all__ = ["draw_sheet", "lora_sampling_of", "sampling_of"]
 
 
 def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str, Any]:
@@ -37,6 +37,16 @@ def sampling_of(stage: BaseStage | MemoryStage, geometry: Geometry) -> dict[str,
         sampling["fps"] = read_settings(stage.data.folder).fps
     blank = stage.conditioning.blank
     return sampling if blank == "zeros" else {**sampling, "blank": blank}
+
+
+def lora_sampling_of(stage: MemoryStage) -> dict[str, Any]:
+    """Fields of `SamplingConfig` that go with a LoRA, whatever it is laid over."""
+    sampling: dict[str, Any] = {"memory_stride": stage.conditioning.memory_stride}
+    if stage.is_one_call:
+        sampling |= {"guidance_scale": 1.0, "memory_guidance_scale": 1.0}
+    if stage.conditioning.blank != "zeros":  # a model that says nothing of it is sampled with zeros
+        sampling["blank"] = stage.conditioning.blank
+    return sampling
 
 
 def draw_sheet(

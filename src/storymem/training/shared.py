@@ -27,14 +27,14 @@ from storymem.training.denoise import DenoisingTask, Geometry
 from storymem.training.encode import CachedLoader, GroupLoader, SourceLoader, weights_digest
 from storymem.training.networks import dtype_of
 from storymem.training.plan import MOTION_FRAMES
-from storymem.training.processes import refuse_unseen
+from storymem.training.processes import all_or_none, refuse_unseen
 from storymem.training.recognition import Recogniser
 from storymem.training.run import settings_of
 from storymem.training.samples import draw_sheet, sampling_of
 from storymem.training.sections import DataSection
 from storymem.training.seeding import seed_of
 from storymem.training.stills import quicken_stills
-from storymem.training.store import ClipStore, GroupStore
+from storymem.training.store import AS_EVER, HELD_OUT, ClipStore, GroupStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,12 +96,18 @@ def scenes_of(source: ClipSource) -> Sequence[int] | None:
 
 
 def division_of(store: GroupStore[Any], source: ClipSource) -> dict[str, Any]:
-    """What a checkpoint says of which clips of footage are held out; nothing where none are."""
+    """What a checkpoint says of which clips of footage are held out; nothing where none are.
+
+    `AS_EVER` where only the last groups are, and all else is trained on.
+    """
     from storymem.training.footage import FootageSource
 
     if not store.held_out or not isinstance(source, FootageSource):
         return {}
-    return {"clips held out": [source.digest_of(groups) for groups in (store.held_out, store.training)]}
+    related, count = [index for index in range(len(source)) if source.size(index) > 1], len(store.held_out)
+    if store.held_out == tuple(related[-count:]) and len(store.training) == len(source) - count:
+        return {HELD_OUT: AS_EVER}
+    return {HELD_OUT: [source.digest_of(groups) for groups in (store.held_out, store.training)]}
 
 
 def autocast_of(stage: VaeStage | BaseStage | MemoryStage) -> torch.dtype | None:
@@ -273,11 +279,11 @@ class DenoisingRun:
                 asked = min(looked.num_memory, stage.conditioning.max_memory)
                 self.store.table_of(self.store.held_out).with_memory(asked, f"{name}.num_memory")
         if isinstance(loader, CachedLoader):
-            for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
-                loader.load(index)
-            if accelerator.is_main_process:
-                assert loader.blank is not None
-            accelerator.wait_for_everyone()
+            with all_or_none(accelerator, "footage was encoded"):
+                for index in range(accelerator.process_index, len(loader), accelerator.num_processes):
+                    loader.load(index)
+                if accelerator.is_main_process:
+                    assert loader.blank is not None
             refuse_unseen(accelerator, loader.folder, "latents", loader.count_missing)
             self.vae.to("cpu")  # footage is in latents now
 

@@ -9,6 +9,7 @@ import torch
 
 from storymem.errors import SettingsError
 from storymem.film.lock import locked
+from storymem.film.out_of_memory import enough_memory
 from storymem.models.checkpoints import load_components, load_tokenizer
 from storymem.training.checkpoint import latest_checkpoint
 from storymem.training.config import BaseStage, MemoryStage, VaeStage
@@ -26,7 +27,7 @@ from storymem.training.networks import (
 )
 from storymem.training.output import refuse_unlike_lora, replacing_folder, save_model, save_vae
 from storymem.training.run import TrainResult, settings_of
-from storymem.training.samples import sampling_of
+from storymem.training.samples import lora_sampling_of, sampling_of
 from storymem.training.shared import (
     DenoisingRun,
     autocast_of,
@@ -119,7 +120,8 @@ def run_denoising(
     """Train a base or its memory; see the two classes for what is written."""
     run: _BaseRun | MemoryRun
     if isinstance(stage, MemoryStage) and stage.train == "lora" and stage.expert != "both":
-        refuse_unlike_lora(stage.output / "lora", stage.expert, stage.lora)  # before hours of work, not after them
+        # Before hours of work, not after them.
+        refuse_unlike_lora(stage.output / "lora", stage.expert, stage.lora, lora_sampling_of(stage))
     run = _BaseRun(stage, accelerator) if isinstance(stage, BaseStage) else MemoryRun(stage, accelerator)
     result = TrainResult()
     for name in run.tasks:
@@ -160,7 +162,8 @@ def encode_footage(stage: VaeStage | BaseStage | MemoryStage) -> int:
     stage = stage.model_copy(update={"runtime": alone})
     accelerator = make_accelerator(stage)
     run: _BaseRun | MemoryRun
-    with locked(folder):
+    remedy = "encode smaller or shorter clips, or on a machine with more of it; what is encoded stays"
+    with locked(folder), enough_memory("while footage was encoded", remedy):
         if isinstance(stage, BaseStage):
             run = _BaseRun(stage, accelerator, described=False)
         else:

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from storymem.training.encode import GroupLoader
     from storymem.training.sections import DataSection
 
-__all__ = ["ClipStore", "GroupStore", "Groups", "TrainingBatch"]
+__all__ = ["AS_EVER", "HELD_OUT", "ClipStore", "GroupStore", "Groups", "TrainingBatch"]
+
+HELD_OUT = "clips held out"
+"""Where a checkpoint says which clips of footage were held out."""
+AS_EVER = "the last groups"
+"""It says so where no more than the last groups with related clips were, as always before there were scenes."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from storymem.errors import MediaError, SettingsError
 from storymem.film.storage import hash_file, replace_file
-from storymem.training.footage import FootageClip
+from storymem.training.footage import FootageClip, digest_in
 
 __all__ = ["PreparedVideo", "VideoFile", "VideoList"]
 
@@ -138,11 +138,13 @@ class VideoList:
 
     def shots(self, clips: Sequence[FootageClip]) -> list[list[int]]:
         """Positions of the clips of each shot that has several."""
-        places: dict[str, int] = {clip.id: place for place, clip in enumerate(clips)}
+        of_video: dict[str, list[int]] = {}
+        for place, clip in enumerate(clips):
+            of_video.setdefault(digest_in(clip.id), []).append(place)
         found = []
-        for video in self._videos.values():
-            ours = [places[clip_id] for clip_id in video.clips if clip_id in places]
-            for first, end in video.shots:
+        for digest, shots in {video.file.digest[:8]: video.shots for video in self._videos.values()}.items():
+            ours = of_video.get(digest, [])
+            for first, end in shots:
                 shot = [place for place in ours if first <= clips[place].first_frame < end]
                 if len(shot) > 1:
                     found.append(shot)
