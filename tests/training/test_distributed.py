@@ -145,7 +145,7 @@ def test_footage_that_each_encodes_for_itself_is_told(tmp_path: Path) -> None:
     shutil.rmtree(next(tmp_path.glob("data1/latents-*")))  # one of them lacks what the other has
     ended = run("dataRANK")
     assert all("not seen by process 1): put" in line for line in told(ended))
-    assert "Traceback" not in ended.stderr
+    assert "Connection closed" not in ended.stderr  # whoever had all would have waited for the other
 
     next(tmp_path.glob("data/latents-*/c5.safetensors")).unlink()
     (tmp_path / "data" / "clips" / "c5.mp4").write_bytes(b"no video")
@@ -153,4 +153,4 @@ def test_footage_that_each_encodes_for_itself_is_told(tmp_path: Path) -> None:
     assert all(
         re.search(r"c5\.mp4: the video is|process [01] stopped while footage was enc", line) for line in told(ended)
     )
-    assert "Traceback" not in ended.stderr
+    assert "Connection closed" not in ended.stderr  # whoever had all would have waited for the other
