@@ -295,3 +295,19 @@ def test_clips_cut_with_other_options_are_not_forgotten(tmp_path: Path) -> None:
     take_out(data, *alone)
     run([video], data)
     assert not set(alone) & set(ids(data))
+
+
+def test_clips_without_a_file_are_told(videos: list[Path], tmp_path: Path) -> None:
+    said: list[str] = []
+    run(videos, tmp_path)
+    gone = ids(tmp_path)[0]
+    (tmp_path / "clips" / f"{gone}.mp4").unlink()
+    run(videos[1:], tmp_path, on_trouble=said.append)  # not the video that it is of
+    assert said == [
+        f"of 1 listed clips the file is gone, such as {gone}: take their lines out of clips.jsonl, or prepare their "
+        "videos with the options that they were cut with."
+    ]
+    said.clear()
+    run(videos, tmp_path, on_trouble=said.append)
+    assert not said
+    assert (tmp_path / "clips" / f"{gone}.mp4").is_file()

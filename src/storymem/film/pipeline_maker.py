@@ -299,8 +299,8 @@ def load_pipeline(choice: ModelChoice, runtime: Runtime) -> StoryMemPipeline:
 
 def _no_such_expert(lora: LoraChoice, choice: ModelChoice) -> ModelError:
     return ModelError(
-        f"{lora.path}: this LoRA is for the low-noise expert, and {choice.name} has one expert only, so it would do "
-        "nothing: use a LoRA of that model, or of both experts alike, or leave it out."
+        f"{lora.path}: this LoRA is for the low-noise expert, and {choice.name} has one expert only, so that part of "
+        "it would do nothing: use a LoRA of that model, or of both experts alike, or leave it out."
     )
 
 

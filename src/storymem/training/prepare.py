@@ -94,8 +94,8 @@ def prepare_footage(
         clips_per_shot: clips cut from one shot at most.
         on_video: called with each video and the number of its clips that are listed.
         on_trouble: called with one sentence about each video that is left out, of which clips are left out because
-            others show the same frames, and whenever the list of clips cannot be read in between; that is tried again
-            after the next video.
+            others show the same frames, of listed clips without a file, and whenever the list of clips
+            cannot be read in between; that is tried again after the next video.
 
     Raises:
         SettingsError: the folder was prepared with other settings, its files are damaged, a number is out of range, or
@@ -200,6 +200,12 @@ class _Work:
         listing, report = self.listing, self.report
         self._save()
         clips = [listing.clips[clip_id] for clip_id in sorted(listing.clips)]
+        lost = [clip.id for clip in clips if not _clip_paths(self.folder, clip.id)[0].is_file()]
+        if lost:  # of videos that were not given, or cut with other options
+            self.tell(
+                f"of {len(lost)} listed clips the file is gone, such as {lost[0]}: take their lines out of "
+                "clips.jsonl, or prepare their videos with the options that they were cut with."
+            )
         if clips:
             embeddings = np.stack([_read_embedding(self.folder, clip.id, self.encoder) for clip in clips])
             grouping = group_related(
