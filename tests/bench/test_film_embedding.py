@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from storymem.bench.features import embed_film
 from storymem.bench.score import Instruments, score_folder
 from storymem.errors import MediaError
 from storymem.media import FloatArray, probe_video, read_video, write_video
+from stream_copies import copy_packets, write_greys
 
 
 class WordyEncoder(BuiltinVideoEncoder):
@@ -52,20 +52,8 @@ def test_clips_of_different_sizes_leave_only_their_film_out(tmp_path: Path) -> N
 def test_frames_that_cannot_be_decoded_are_told(tmp_path: Path) -> None:
     """A copy from the middle, without the key frame that its first frames need and without a list that says so."""
     whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
-    with av.open(str(whole), "w") as container:
-        options = {"g": "15", "sc_threshold": "0", "bf": "0"}
-        stream = container.add_stream("libx264", rate=24, width=64, height=48, pix_fmt="yuv420p", options=options)
-        for index in range(30):
-            picture = np.full((48, 64, 3), index * 8, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
-        before = source.streams.video[0]
-        stream = target.add_stream_from_template(before)
-        for number, packet in enumerate(source.demux(before)):
-            if packet.dts is not None and number >= 5:
-                packet.stream = stream
-                target.mux(packet)
+    write_greys(whole, {"g": "15", "sc_threshold": "0", "bf": "0"})
+    copy_packets(whole, cut, lambda number, _: number >= 5)
     assert (probe_video(cut).num_frames, len(list(read_video(cut)))) == (25, 15)
     with pytest.raises(MediaError, match=r"cut\.mkv: of its 25 frames only 15 can be shown: write the video again"):
         embed_film([(cut, 0)], BuiltinVideoEncoder(), None)

@@ -144,13 +144,15 @@ def test_footage_that_each_encodes_for_itself_is_told(tmp_path: Path) -> None:
     assert run("data").returncode == 0  # of a disk that both see
     shutil.rmtree(next(tmp_path.glob("data1/latents-*")))  # one of them lacks what the other has
     ended = run("dataRANK")
-    assert all("not seen by process 1): put" in line for line in told(ended))
+    said = told(ended)
+    assert said
+    assert all("not seen by process 1): put" in line for line in said)
     assert "Connection closed" not in ended.stderr  # whoever had all would have waited for the other
 
     next(tmp_path.glob("data/latents-*/c5.safetensors")).unlink()
     (tmp_path / "data" / "clips" / "c5.mp4").write_bytes(b"no video")
     ended = run("data")
-    assert all(
-        re.search(r"c5\.mp4: the video is|process [01] stopped while footage was enc", line) for line in told(ended)
-    )
+    said = told(ended)
+    assert said
+    assert all(re.search(r"c5\.mp4: the video is|process [01] stopped while footage was enc", line) for line in said)
     assert "Connection closed" not in ended.stderr  # whoever had all would have waited for the other

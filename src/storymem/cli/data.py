@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from storymem.cli.options import Device
+from storymem.cli.options import Device, parse_size
 
 __all__ = ["app"]
 
@@ -50,7 +50,6 @@ def prepare(
     Write the captions into OUTPUT/clips.jsonl (OUTPUT/thumbnails shows the clips), then train, or run this again with
     --encode to prepare the latents ahead. Run again with more footage, it is added; captions stay.
     """
-    from storymem.cli.options import parse_size
     from storymem.errors import MediaError, SettingsError
     from storymem.film.choosers import encoder_for, scorer_for
     from storymem.film.pipeline_maker import Runtime

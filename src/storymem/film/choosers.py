@@ -114,10 +114,7 @@ def encoder_for(name: str, *, device: str, known: str | None = None) -> FrameEnc
         return load_encoder(name, device=device, path=path)
     from storymem.memory.clip import ClipEncoder
 
-    folder = path if name == "clip-vit-b32" else name
-    identity = ClipEncoder.identity_of(folder, source=source)
-    if known is not None and known != identity and known == _by_content(ClipEncoder, folder):
-        identity, source = known, None
+    identity, source = _identity(ClipEncoder, path if name == "clip-vit-b32" else name, source, known)
 
     def read() -> FrameEncoder:
         return load_encoder(name, device=device, path=path, source=source)
@@ -125,9 +122,17 @@ def encoder_for(name: str, *, device: str, known: str | None = None) -> FrameEnc
     return DeferredEncoder(ClipEncoder.name, identity, read, instead="--encoder builtin")
 
 
-def _by_content(kind: type[ClipEncoder | Hpsv3Scorer], folder: Path | str | None) -> str | None:
-    """The identity that weights in a folder had before it counted where they come from; films may know them by it."""
-    return None if folder is None else kind.identity_of(folder)
+def _identity(
+    kind: type[ClipEncoder | Hpsv3Scorer], folder: Path | str | None, source: str | None, known: str | None
+) -> tuple[str, str | None]:
+    """The identity of weights, and the source to read them with so that they have it.
+
+    Before it counted where they come from, those in a folder were known by their content; films may know them so still.
+    """
+    identity = kind.identity_of(folder, source=source)
+    if folder is not None and known is not None and known != identity and known == kind.identity_of(folder):
+        return known, None
+    return identity, source
 
 
 def scorer_for(name: str, *, device: str, rests: bool = False, known: str | None = None) -> AestheticScorer | None:
@@ -155,7 +160,5 @@ def scorer_for(name: str, *, device: str, rests: bool = False, known: str | None
         assert isinstance(loaded, Hpsv3Scorer)
         return loaded
 
-    identity = Hpsv3Scorer.identity_of(path, source=source)
-    if known is not None and known != identity and known == _by_content(Hpsv3Scorer, path):
-        identity, source = known, None
+    identity, source = _identity(Hpsv3Scorer, path, source, known)
     return DeferredScorer(identity, read, device=device, rests=rests)

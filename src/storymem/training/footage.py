@@ -27,7 +27,7 @@ import torch
 from storymem.errors import SettingsError
 from storymem.media import from_uint8, read_video, resize_frame
 from storymem.training.clips import Clip
-from storymem.training.grouping import Union
+from storymem.training.grouping import UnionFind
 
 __all__ = ["FootageClip", "FootageSettings", "FootageSource", "read_clips", "read_settings", "write_clips"]
 
@@ -163,7 +163,7 @@ def _values_of(clip: FootageClip) -> dict[str, Any]:
 
 def _scenes_of(groups: Sequence[Sequence[FootageClip]]) -> list[int]:
     """The scene of each group; of clips of which it is not known yet, all of one video are taken to be one."""
-    together = Union()
+    together = UnionFind[Hashable]()
     unseen = {digest_in(clip.id) for group in groups for clip in group if clip.scene is None}
     for group in groups:
         together.join(_scene_of(clip) for clip in group)

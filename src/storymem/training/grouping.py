@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Grouping", "Union", "group_related"]
+__all__ = ["Grouping", "UnionFind", "group_related"]
+
+T = TypeVar("T", bound=Hashable)
 
 _SAME = 0.9  # clips more alike than this show the same, as frames do in the method
 
@@ -27,19 +29,19 @@ class Grouping:
     scenes: list[int]
 
 
-class Union:
+class UnionFind(Generic[T]):
     """Things put together two by two, and what is together by then."""
 
     def __init__(self) -> None:
-        self._parent: dict[Hashable, Hashable] = {}
+        self._parent: dict[T, T] = {}
 
-    def join(self, things: Iterable[Hashable]) -> None:
-        """Put all of these together."""
-        first, *others = [self.root(thing) for thing in things] or [None]
-        for other in others:
-            self._parent[self.root(other)] = first
+    def join(self, things: Iterable[T]) -> None:
+        """Put all of these together; `root` of them is that of the first."""
+        roots = [self.root(thing) for thing in things]
+        for root in roots:
+            self._parent[root] = roots[0]
 
-    def root(self, thing: Hashable) -> Hashable:
+    def root(self, thing: T) -> T:
         """One of the things together with this one, the same for all of them."""
         root = thing
         while self._parent.setdefault(root, root) != root:
@@ -82,21 +84,14 @@ def group_related(
             nearest = np.argsort(-values, kind="stable")[: min(neighbours, count - 1)]
             edges += [(float(values[n]), min(row, n), max(row, n)) for n in nearest.tolist() if values[n] >= similarity]
             twins += [(row, n) for n in nearest.tolist() if values[n] >= max(similarity, _SAME)]
-    parent, size = list(range(count)), [1] * count
-
-    def root(clip: int) -> int:
-        while parent[clip] != clip:
-            parent[clip] = parent[parent[clip]]
-            clip = parent[clip]
-        return clip
-
+    related, size = UnionFind[int](), [1] * count
     for _, a, b in sorted(set(edges), key=lambda edge: (-edge[0], edge[1], edge[2])):
-        one, other = root(a), root(b)
+        one, other = sorted((related.root(a), related.root(b)))
         if one != other and size[one] + size[other] <= largest:
-            parent[max(one, other)] = min(one, other)
-            size[min(one, other)] += size[max(one, other)]
-    groups = _numbered([root(clip) for clip in range(count)])
-    scenes, joined = _alike(exact, groups, similarity), Union()
+            related.join((one, other))
+            size[one] += size[other]
+    groups = _numbered([related.root(clip) for clip in range(count)])
+    scenes, joined = _alike(exact, groups, similarity), UnionFind[int]()
     for clips in (*twins, *together):
         joined.join(scenes[groups[clip]] for clip in clips)
     return Grouping(groups, _numbered([joined.root(scenes[group]) for group in groups]))

@@ -184,9 +184,9 @@ class _Work:
         self.bad |= found.bad.keys()
         self._tell_hidden(path, len(found.hidden))
         listing.add(found)
-        # Cut with other options, and listed still; what is too bad now goes, and was not taken out by anybody.
-        kept = {i for i in (() if before is None else before.clips) if i in listing.clips and i not in found.bad}
-        now = replace(now, shots=tuple(found.shots), clips=tuple(sorted(removed | kept)), hidden=tuple(found.hidden))
+        # Those that were taken out too, or were cut with other options; what is too bad now nobody took out.
+        known = () if before is None else tuple(i for i in before.clips if i not in found.bad)
+        now = replace(now, shots=tuple(found.shots), clips=known, hidden=tuple(found.hidden))
         self._unlisted.append((now, found))
         try:
             self._save()
