@@ -16,7 +16,7 @@ from storymem.models.checkpoints import load_components
 from storymem.pipeline import StoryMemPipeline
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import conditions_of
-from storymem.training.loop import _scale_down
+from storymem.training.loop import _compile, _scale_down
 from storymem.training.memory_run import MemoryRun
 from storymem.training.output import save_model
 from storymem.training.plan import plan_batch
@@ -340,3 +340,25 @@ def test_shots_are_made_as_the_pipeline_makes_them(small_model: Path, tmp_path: 
     theirs = pipe(batch.prompts[0], condition=condition, sampling=sampling, latents=task._noise(batch),
                   output_type="latent").latents  # fmt: skip
     torch.testing.assert_close(made.latents, condition.video(theirs), atol=1e-4, rtol=1e-4)
+
+
+def test_blocks_of_both_experts_and_of_the_teacher_are_compiled(small_model: Path, tmp_path: Path) -> None:
+    model = louder(small_model, tmp_path / "model", experts=2)
+    stage = memory_stage(model, tmp_path / "out", "train=full", "reward.keep=1", "noise.shift=1",
+                         "distil={guidance_scale: 2.0}")  # fmt: skip
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("both")
+    _compile((task.module, *task.beside), dynamic=True)
+    (teacher,) = task.beside
+    for network in (*task.module.networks, *teacher.networks):
+        assert all(block._compiled_call_impl is not None for block in network.transformer.blocks)
+
+
+def test_clips_can_be_encoded_in_another_thread_while_shots_are_judged(small_model: Path, tmp_path: Path) -> None:
+    """The VAE remembers frames between its chunks, so each of the two needs its own."""
+    stage = memory_stage(small_model, tmp_path / "out")
+    run = MemoryRun(stage, make_accelerator(stage))
+    task: Any = run.task("model")
+    assert task._codec.vae is not run.vae
+    assert run.codec.vae is run.vae
+    batch, _ = task._made(0, 0)
+    assert torch.equal(task._codec.decode(batch.latents), run.codec.decode(batch.latents))

@@ -177,6 +177,7 @@ class DenoisingTask:
         self._prompts = prompts
         self._ids = None if tokenizer is None else PromptIds(tokenizer, marks=denoiser.clauses is not None)
         self._teacher = teacher
+        self.beside: Sequence[torch.nn.Module] = () if teacher is None else teacher.own
         self._draw_sheet = draw_sheet
         # While an accelerator computes, the processor puts the next batch together; a processor has nothing to spare.
         ahead = accelerator.device.type != "cpu" if ahead is None else ahead

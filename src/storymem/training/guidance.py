@@ -6,7 +6,7 @@ LoRA the frozen weights themselves, so nothing more is held in memory; where all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING
@@ -49,6 +49,11 @@ class GuidedTeacher:
         self._denoiser = None if apart else denoiser  # which may be nobody else's, and would stay in memory
         # A copy moves by itself: the denoiser goes to the accelerator only when its training begins.
         self._copy = deepcopy(denoiser).requires_grad_(False).eval().to(device) if apart else None
+
+    @property
+    def own(self) -> Sequence[torch.nn.Module]:
+        """The networks that it has for itself: the copy, if there is one."""
+        return () if self._copy is None else (self._copy,)
 
     @torch.no_grad()
     def velocity(

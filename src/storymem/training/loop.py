@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,10 @@ class Task(Protocol):
     @property
     def module(self) -> torch.nn.Module:
         """What is trained; only its parameters that require a gradient change."""
+
+    @property
+    def beside(self) -> Sequence[torch.nn.Module]:
+        """Networks of its own that are asked and never trained, such as a teacher's."""
 
     def prepare(self, step: int) -> None:
         """Bring the data of a step into reach."""
@@ -152,7 +156,7 @@ def train_task(
     log.start(task.name, first)
     result = TrainedTask(bare, ema, first)
     if stage.runtime.compile != "off":
-        _compile(bare, dynamic=stage.runtime.compile == "dynamic")
+        _compile((bare, *task.beside), dynamic=stage.runtime.compile == "dynamic")
 
     clock, total, since = _Clock(), torch.zeros((), device=accelerator.device), 0
     for step in range(first, stage.steps):
@@ -273,14 +277,14 @@ def _resume(
     return int(before["step"])
 
 
-def _compile(module: torch.nn.Module, *, dynamic: bool) -> None:
-    """Compile the repeated blocks of every network inside that has some."""
+def _compile(modules: Sequence[torch.nn.Module], *, dynamic: bool) -> None:
+    """Compile the repeated blocks of every network inside that has some, however deep it lies."""
     import torch._dynamo
 
     if not dynamic:
         # One program per number of keyframes, and per shape at the end of a batch.
         torch._dynamo.config.recompile_limit = 64
-    for part in module.children():
+    for part in (part for module in modules for part in module.modules()):
         if hasattr(part, "compile_repeated_blocks") and getattr(part, "_repeated_blocks", None):
             cast(Any, part).compile_repeated_blocks(dynamic=dynamic)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from storymem.conditioning.codec import LatentCodec
 from storymem.errors import SettingsError
 from storymem.models.checkpoints import load_components
 from storymem.models.layouts import find_model
@@ -125,7 +127,9 @@ class MemoryRun(DenoisingRun):
             judge=judge,
             teacher=self._keeper(),
             source=self.source,
-            codec=self.codec,
+            # Its own: diffusers keeps what a VAE remembers between frames in the VAE, and while shots are decoded the
+            # next clips may be encoded in another thread.
+            codec=LatentCodec(deepcopy(self.vae)),
             spans=tuple(self.spans.values()),
         )
 

@@ -156,6 +156,7 @@ class VaeTask:
     """
 
     name = "vae"
+    beside: Sequence[torch.nn.Module] = ()
 
     def __init__(
         self, stage: VaeStage, module: Autoencoder, store: GroupStore[torch.Tensor], accelerator: Accelerator
