@@ -365,6 +365,7 @@ def test_group_offload_pins_a_layer_at_a_time() -> None:
     _place(pipeline, torch.device("cuda"), "group")
     assert pipeline.asked["use_stream"]
     assert pipeline.asked["low_cpu_mem_usage"]
+    assert pipeline.asked["exclude_modules"] == "vae"  # which is not called by `forward`, so nothing is fetched ahead
 
 
 def test_gguf_weights_are_not_offloaded_layer_by_layer() -> None:

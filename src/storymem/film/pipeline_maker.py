@@ -71,7 +71,7 @@ class Runtime:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU), ``float32``, ``bfloat16``, ``float16``.
         offload: what waits in main memory: ``none``; ``model``: every component but the one at work; ``group``: every
-            block but the one at work, fetched ahead; ``sequential``: every layer (slowest, smallest).
+            block but the one at work, fetched ahead, and the VAE stays; ``sequential``: every layer (slowest, smallest).
         attention: a diffusers attention backend, such as ``flash`` or ``sage``; None is torch's own.
         vae_tiling: decode in tiles: less memory, and a little different at the seams.
     """
@@ -337,6 +337,9 @@ def _place(pipeline: StoryMemPipeline, device: torch.device, offload: Offload) -
             use_stream=device.type == "cuda",
             # Pins a layer when its turn comes: all of them pinned take half as much memory again.
             low_cpu_mem_usage=True,
+            # It is called by `encode` and `decode`, in chunks of four frames, and diffusers fetches ahead only within a
+            # `forward`: each chunk would wait for every layer.
+            exclude_modules="vae",
         ),
     }
     placing[offload]()
