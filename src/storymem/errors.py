@@ -159,6 +159,9 @@ class StorageError(StoryMemError):
     Args:
         path: what was to be written.
         error: what the system said. Rights, names and missing folders are the caller's to mend: exit code 2.
+
+    Attributes:
+        what: the message without what to do now.
     """
 
     def __init__(self, path: Path, error: OSError) -> None:
@@ -166,7 +169,6 @@ class StorageError(StoryMemError):
         if is_of_the_place(error):
             self.exit_code = InputError.exit_code
             remedy = "choose another place or mend its rights, then run the command again."
-        super().__init__(
-            f"{path}: could not be written ({error.strerror or error}); nothing finished is lost: {remedy}"
-        )
+        self.what = f"{path}: could not be written ({error.strerror or error})"
+        super().__init__(f"{self.what}; nothing finished is lost: {remedy}")
         self.path = path

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storymem.media import write_png
 
 Storymem = Callable[..., str]
 
@@ -65,3 +71,41 @@ def test_shots_that_moved_away_from_their_takes_are_told_of(
     assert "(`id: 01-01` for 01-02)" in said
     left = "shots have moved (01-02 was 01-01), and"  # 01-03 has a take now
     assert any(left in note for note in json.loads(storymem("status", film, "--json"))["notes"])
+
+
+def test_a_film_with_reference_images_goes_on_from_anywhere(
+    storymem: Storymem, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "pictures").mkdir(parents=True)
+    write_png(home / "pictures" / "zora.png", np.zeros((32, 48, 3), np.uint8))
+    cast = "title: Zora\ncast: {Zora: {description: a girl, references: [pictures/zora.png]}}"
+    (home / "film.yaml").write_text(f"{cast}\nshots: [Zora waves., Zora sings.]\n")
+    monkeypatch.chdir(home)
+    storymem("generate", "film.yaml", "-o", "film", *options, "--until", "01-01")
+    monkeypatch.chdir(home / "film")
+    assert "2 shots (1 done" in storymem("generate", ".", "--dry-run")
+    shutil.move(home / "film", tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert "2 shots (1 done" in storymem("generate", "moved", "--dry-run")
+    storymem("generate", "moved", "--no-export")
+
+
+def test_a_retake_that_cannot_be_exported_is_not_taken_again(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    film = tmp_path / "film"
+    storymem("generate", script, "-o", film, *options, "--no-export")
+    (film / "film.mp4").mkdir()
+    said = storymem("retake", film, "01-02", code=2)
+    remedy = f"; the new take is in the film, and `storymem export {film}` writes the film with it.\n"
+    assert said.endswith(f"film.mp4: there is a folder of that name: choose another name for the file{remedy}")
+    (film / "film.mp4").rmdir()
+    (film / "clips").write_bytes(b"")
+    said = storymem("retake", film, "01-02", code=2)
+    assert said.endswith(remedy)
+    assert "command again" not in said
+    (film / "clips").unlink()
+    assert len(list((film / "takes" / "01-02").iterdir())) == 3
+    storymem("export", film)
+    assert (film / "film.mp4").is_file()

@@ -60,6 +60,18 @@ def test_text_that_is_no_utf8(script: Path) -> None:
     assert b"Traceback" not in run.stderr
 
 
+def test_a_folder_whose_name_is_no_utf8(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = script.parent / "caf\udce9"
+    place.mkdir()
+    write_png(place / "zora.png", np.zeros((32, 32, 3), np.uint8))
+    (place / "film.yaml").write_text("title: Zora\ncast: {Zora: {references: [zora.png]}}\nshots: [Zora waves.]\n")
+    monkeypatch.chdir(place)
+    run = spoken("generate", "film.yaml", "-o", str(script.parent / "film"))
+    assert run.returncode == 2
+    assert b"has bytes that are no UTF-8, or something that leads out of it has" in run.stderr
+    assert b"Traceback" not in run.stderr
+
+
 def test_a_terminal_that_knows_few_letters(tmp_path: Path) -> None:
     script = tmp_path / "film.yaml"
     script.write_text("title: Größe 狐\nshots: [Ein Fuchs läuft.]\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from filming import Studio, of
 
+from storymem.film.director import Director
 from storymem.film.events import ShotFinished
 from storymem.film.moved import moved_shots
 
@@ -68,3 +69,33 @@ def test_two_takes_of_one_prompt_tell_nothing(studio: Studio) -> None:
     )
     with studio.begin():
         assert moved_shots(studio.film(), studio.plan()) == {}
+
+
+def test_a_retake_in_other_words_comes_along_too(finished: Studio) -> None:
+    with finished.begin() as film:
+        list(Director(film, finished.tools).retake("01-02", prompt="Mara runs into the forest, singing."))
+    before = finished.chosen()
+    inserted(finished)
+    with finished.begin():
+        assert moved_shots(finished.film(), finished.plan()) == {"01-03": "01-02", "01-04": "01-03"}
+    for prompt, shot in (("It begins to rain.", "rain"), ("Mara walks", "01-02"), ("The lantern goes", "01-03")):
+        finished.script = finished.script.replace(f"- prompt: {prompt}", f"- id: {shot}\n        prompt: {prompt}")
+    with finished.begin():
+        assert moved_shots(finished.film(), finished.plan()) == {}
+    assert [made.shot_id for made in of(finished.generate(), ShotFinished)] == ["rain"]
+    assert {shot: key for shot, key in finished.chosen().items() if shot in before} == before
+
+
+def test_a_retake_in_other_words_is_there_again_with_the_prompt_that_it_took_the_place_of(finished: Studio) -> None:
+    with finished.begin() as film:
+        list(Director(film, finished.tools).retake("01-02", prompt="Mara runs into the forest, singing."))
+    before, script, statuses = finished.chosen(), finished.script, finished.statuses()
+    for changed in (script.replace("walks into", "crawls into"), script.replace(f"{AWAY}\n        cut: false", "")):
+        assert changed != script
+        finished.script = changed
+        with finished.begin() as film:
+            assert "singing" not in "".join(film.manifest.prompt_of(shot.id)[0] for shot in film.manifest.all_shots)
+        finished.script = script
+        with finished.begin():
+            assert finished.statuses() == statuses
+        assert finished.chosen() == before

@@ -17,9 +17,10 @@ from storymem.film.director import Director
 from storymem.film.events import ShotReused, ShotStale, ShotStarted
 from storymem.film.plan import plan_film
 from storymem.film.project import Film
+from storymem.film.references import same_references
 from storymem.media import FloatArray, read_image, write_png
 from storymem.memory.encoders import FrameEncoder
-from storymem.story import load_story
+from storymem.story import Story, load_story
 
 
 class Turned:
@@ -108,6 +109,22 @@ class TestReferences:
         moved.write_text(CAST.replace("mara.png, hat.png", "new/mara.png"))
         with studio.begin(story=load_story(moved, pictures_kept=True)) as film:
             assert len(film.reference_keyframes()) == 1
+
+    def test_they_are_told_apart_by_where_they_lie(self, tmp_path: Path) -> None:
+        def told(folder: str, picture: str) -> Story:
+            home = tmp_path / folder
+            home.mkdir(exist_ok=True)
+            (home / "film.yaml").write_text(CAST.replace("mara.png, hat.png", picture))
+            return load_story(home / "film.yaml", pictures_kept=True)
+
+        story = told("here", "new/mara.png")
+        # As films kept them that were begun with a path that nobody can follow any more.
+        lost = replace(story, source=Path("film.yaml"))
+        for before in (story, lost):
+            assert same_references(told("there", "new/mara.png"), before)
+            assert not same_references(told("there", "old/mara.png"), before)
+            assert not same_references(told("there", "new/hat.png"), before)
+            assert not same_references(told("there", "new/mara.png, new/hat.png"), before)
 
     def test_they_are_found_again_where_film_json_is_lost(self, studio: Studio, pictures: Path) -> None:
         told = studio.story()

@@ -47,6 +47,12 @@ def test_replace_file_over_what_a_killed_process_of_the_same_number_left(tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_on_a_drive_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storymem.film.storage._is_folder", lambda path: False)  # not even its root is there
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
 def test_write_file_never_writes_over_another(tmp_path: Path) -> None:
     write_file(tmp_path / "file", b"one")
     with pytest.raises(StorageError, match="File exists"):

@@ -130,6 +130,14 @@ def run() -> None:
         try:
             _check_arguments()
             app(prog_name="storymem")  # also as `python -m storymem`, for completion
+        except UnicodeEncodeError as error:
+            if "surrogate" not in error.reason:
+                raise
+            # The arguments were looked at, so it came with a folder that they are seen from, or that a link leads to.
+            raise InputError(
+                f"{os.getcwd()!r}: has bytes that are no UTF-8, or something that leads out of it has: films keep their "
+                "records in UTF-8, so rename the folder."
+            ) from error
         except OSError as error:
             raise _of_the_system(error) from error
     except StoryMemError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ from storymem.cli.options import (
     tools_of,
 )
 from storymem.cli.tidy import tidy
+from storymem.errors import StorageError, StoryMemError
 
 __all__ = ["register"]
 
@@ -65,12 +67,27 @@ def retake(
         request = model_request(film.manifest.story, film.manifest, model=model, lora=lora)
         maker = maker_of(resolve_model(request), runtime_of(device, dtype, offload, attention, vae_tiling))
         tools = tools_of(maker, film.manifest.settings.memory, film.manifest)
-        with showing(as_json=as_json) as show, stopping_cleanly(show, "run the same command again"):
-            for event in Director(film, tools).retake(shot, seed=seed, prompt=prompt, on_step=show):
-                show(event)
+        with showing(as_json=as_json) as show:
+            with stopping_cleanly(show, "run the same command again"):
+                for event in Director(film, tools).retake(shot, seed=seed, prompt=prompt, on_step=show):
+                    show(event)
             say_stale(show, film)
             if not no_export and is_complete(film):
-                export_products(film, PRODUCTS, show)
+                # The same command again would make yet another take.
+                remedy = f"the new take is in the film, and `storymem export {folder}` writes the film with it"
+                with stopping_cleanly(show, remedy), _told_with(remedy):
+                    export_products(film, PRODUCTS, show)
+
+
+@contextmanager
+def _told_with(remedy: str) -> Iterator[None]:
+    """Errors end with how to go on, and not with the command that was given."""
+    try:
+        yield
+    except StoryMemError as error:
+        told = StoryMemError(f"{error.what if isinstance(error, StorageError) else str(error).rstrip('.')}; {remedy}.")
+        told.exit_code = error.exit_code
+        raise told from error
 
 
 def choose(

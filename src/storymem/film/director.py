@@ -228,7 +228,8 @@ class Director:
         if prompt is not None:
             if not any(character.isalnum() for character in prompt):
                 raise SettingsError(f"The prompt is {prompt!r}; it must say what is to be seen.")
-            override = replace(override, prompt=None if prompt == manifest.shot(shot_id).prompt else prompt)
+            told = manifest.shot(shot_id).prompt
+            override = replace(override, prompt=None if prompt == told else prompt, over=None).of(told)
         if seed is not None:
             return replace(override, seed=seed)
         if prompt is not None:

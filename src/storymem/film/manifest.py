@@ -70,11 +70,22 @@ class Override:
         seed: in place of the shot's.
         prompt: in place of the shot's, as written.
         retakes: how many seeds were drawn for retakes.
+        over: the script's prompt that `prompt` is in place of; while the script says something else there, `prompt`
+            waits. None: whatever it says.
     """
 
     seed: int | None = None
     prompt: str | None = None
     retakes: int = 0
+    over: str | None = None
+
+    def prompt_for(self, told: str) -> str:
+        """The prompt of a shot of which the script says `told`."""
+        return told if self.prompt is None or self.over not in (None, told) else self.prompt
+
+    def of(self, told: str) -> Override:
+        """The same, knowing what it is about: until now the script said `told`."""
+        return self if self.prompt is None or self.over is not None else replace(self, over=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +177,12 @@ class Manifest:
 
     def _words_of(self, shot_id: str) -> tuple[str, str, tuple[str, ...]]:
         shot = self.shot(shot_id)
-        override = self.overrides.get(shot_id, Override())
-        if override.prompt is None:
+        prompt = self.overrides.get(shot_id, Override()).prompt_for(shot.prompt)
+        if prompt == shot.prompt:
             return shot.prompt, shot.full_prompt, shot.characters
         from storymem.story.cast import weave
 
-        return (override.prompt, *weave(override.prompt, self.story.cast, describe=shot.describe_cast))
+        return (prompt, *weave(prompt, self.story.cast, describe=shot.describe_cast))
 
     def check_lengths(self) -> None:
         """Every shot that continues another must be longer than what it is given, and none longer than a shot may be.
@@ -264,24 +275,25 @@ class Manifest:
     def adopt(self, asked: Manifest, *, references: str | None, comes_back: Callable[[Shot], bool]) -> Manifest:
         """The film with a new version of its script and settings. Takes stay; which are stale is the plan's business.
 
-        A prompt or seed that was changed in the script after a retake is stronger than the retake's. `comes_back` says
-        of a shot that was not in the last version, but of whose id there is a chosen take, whether it is the one that
-        had the id when it left the script; if not, only the takes are kept.
+        A prompt or seed that was changed in the script after a retake is stronger than the retake's; if the prompt is
+        put back, so is the retake's. `comes_back` says of a shot that was not in the last version, but of whose id
+        there is a chosen take, whether it is the one that had the id when it left the script; if not, only the takes
+        are kept.
         """
         before = {shot.id: shot for shot in self.all_shots}
-        overrides, chosen = dict(self.overrides), dict(self.chosen)
+        overrides = {
+            shot_id: override.of(before[shot_id].prompt) if shot_id in before else override
+            for shot_id, override in self.overrides.items()
+        }
+        chosen = dict(self.chosen)
         for new in asked.all_shots:
             old, override = before.get(new.id), overrides.get(new.id)
             # The id of a portrait may have become another's, or that of a shot.
             if not (old.portrait_of == new.portrait_of if old else new.id in chosen and comes_back(new)):
                 chosen.pop(new.id, None)
                 overrides.pop(new.id, None)
-            elif old is not None and override is not None:
-                overrides[new.id] = replace(
-                    override,
-                    prompt=override.prompt if old.prompt == new.prompt else None,
-                    seed=override.seed if old.seed == new.seed else None,
-                )
+            elif old is not None and override is not None and old.seed != new.seed:
+                overrides[new.id] = replace(override, seed=None)
         return replace(
             self,
             story=asked.story,

@@ -25,8 +25,8 @@ from storymem.film.references import (
     ReferenceStore,
     read_references,
     reference_labels,
-    reference_paths,
     reference_set_key,
+    same_references,
 )
 from storymem.film.storage import remove_file, replace_file, sweep
 from storymem.film.takes import KEY_LENGTH, Take, TakeStore
@@ -236,7 +236,10 @@ class Film:
             take = self.chosen_take(shot.id)
         except FilmDamagedError:
             return False
-        return take is not None and take.record.prompt == shot.prompt
+        return take is not None and take.record.prompt == self._override(shot.id).prompt_for(shot.prompt)
+
+    def _override(self, shot_id: str) -> Override:
+        return self.manifest.overrides.get(shot_id, Override())
 
     def _keep_references(self, story: Story, settings: FilmSettings, tools: Tools) -> str | None:
         """The key of the kept set of the story's reference images."""
@@ -258,7 +261,7 @@ class Film:
         known = self.manifest.references
         if known is None:  # film.json was lost
             return self.references.find(reference_labels(story))
-        return known if reference_paths(story) == reference_paths(self.manifest.story) else None
+        return known if same_references(story, self.manifest.story) else None
 
     def _sweep(self) -> None:
         sweep(self.folder)
@@ -330,8 +333,8 @@ class Film:
         override = Override(
             seed=None if recipe.seed == self.manifest.own_seed(shot_id) else recipe.seed,
             prompt=None if take.record.prompt == shot.prompt else take.record.prompt,
-            retakes=self.manifest.overrides.get(shot_id, Override()).retakes,
-        )
+            retakes=self._override(shot_id).retakes,
+        ).of(shot.prompt)
         self.enter(take, override)
         return take
 

@@ -20,7 +20,7 @@ from storymem.memory.encoders import FrameEncoder
 from storymem.memory.keyframes import encode_references
 from storymem.story.model import Story
 
-__all__ = ["Image", "ReferenceStore", "read_references", "reference_labels", "reference_paths", "reference_set_key"]
+__all__ = ["Image", "ReferenceStore", "read_references", "reference_labels", "reference_set_key", "same_references"]
 
 _FRAMES = "references.safetensors"
 _RECORD = "references.json"
@@ -40,15 +40,35 @@ def reference_labels(story: Story) -> tuple[str, ...]:
     return tuple(f"{character.name} ({path.name})" for character in story.cast for path in character.references)
 
 
-def reference_paths(story: Story) -> tuple[tuple[str, str], ...]:
-    """Whose each reference image is, and where it lies as seen from the script; without a script, what it is called."""
-    home = None if story.source is None else story.source.parent.resolve()
-    return tuple((character.name, _seen_from(home, path)) for character in story.cast for path in character.references)
+def same_references(story: Story, before: Story) -> bool:
+    """Whether two versions of a script speak of the same reference images: whose each is, and where it lies as seen
+    from the script; without a script, what it is called.
+
+    Args:
+        story: as it is now.
+        before: as a film kept it, perhaps when its script lay elsewhere.
+    """
+    now, then = _references(story), _references(before)
+    if [name for name, _ in now] != [name for name, _ in then]:
+        return False
+    home, old_home = _home(story), _home(before)
+    seen = [_seen_from(home, path) for _, path in now]
+    if before.source is not None and not before.source.is_absolute():
+        # Nobody knows any more from which folder that was meant, only where the images were.
+        return all(old.parts[-len(new.parts) :] == new.parts for new, (_, old) in zip(seen, then, strict=True))
+    return seen == [_seen_from(old_home, path) for _, path in then]
 
 
-def _seen_from(home: Path | None, path: Path) -> str:
-    whole = path.resolve()
-    return path.name if home is None or not whole.is_relative_to(home) else whole.relative_to(home).as_posix()
+def _references(story: Story) -> list[tuple[str, Path]]:
+    return [(character.name, path.resolve()) for character in story.cast for path in character.references]
+
+
+def _home(story: Story) -> Path | None:
+    return None if story.source is None else story.source.parent.resolve()
+
+
+def _seen_from(home: Path | None, path: Path) -> Path:
+    return Path(path.name) if home is None or not path.is_relative_to(home) else path.relative_to(home)
 
 
 def read_references(story: Story, width: int, height: int) -> tuple[Image, ...]:

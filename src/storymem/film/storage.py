@@ -60,7 +60,7 @@ def make_folder(path: Path) -> None:
     """
     missing = []
     folder = path
-    while not _is_folder(folder):
+    while not _is_folder(folder) and folder != folder.parent:  # a drive may be missing, above which is nothing
         missing.append(folder)
         folder = folder.parent
     for folder in reversed(missing):

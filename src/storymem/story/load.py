@@ -44,7 +44,7 @@ def load_story(path: str | Path, *, pictures_kept: bool = False) -> Story:
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise _refused(path, f"{ending}; the name of a script ends in {', '.join(_FORMS)}")
     story = parse_story(_read(path), str(path), path.parent, pictures_kept=pictures_kept)
-    return replace(story, source=path)
+    return replace(story, source=path.absolute())  # kept in films, which are gone on with from elsewhere
 
 
 def parse_story(
