@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--refine-steps", type=int, default=3600)
     parser.add_argument("--batch-size", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--through", type=Path, metavar="VAE", help="a VAE's folder: learn from what it gives back")
     parser.add_argument("--shots", type=int, default=1000, help="unseen shots to measure it on")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -61,6 +62,7 @@ def main() -> None:
             batch_size=args.batch_size,
             seed=args.seed,
             beside=True,
+            through=args.through,
             on_step=told,
         )
         earlier = {} if old is None else old.about
@@ -77,7 +79,13 @@ def main() -> None:
     print("refining", flush=True)
     begun = time.perf_counter()
     network = refine_reader(
-        trained.network, args.refine_steps, batch_size=args.batch_size, seed=args.seed, beside=True, on_step=told
+        trained.network,
+        args.refine_steps,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        beside=True,
+        through=args.through,
+        on_step=told,
     )
     seconds = time.perf_counter() - begun
     save_reader(network, args.output, {}, first)

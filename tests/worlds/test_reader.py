@@ -10,7 +10,7 @@ import torch
 from storymem.errors import MediaError, ModelError
 from storymem.worlds.storyland import ATTRIBUTES, ground_truth, reader_drawings, render, sample_shot
 from storymem.worlds.storyland.reader import Reader, ShotReading, follow_heads, load_reader
-from storymem.worlds.storyland.reader_drawings import Pool
+from storymem.worlds.storyland.reader_drawings import Example, Pool
 from storymem.worlds.storyland.reader_network import (
     CLASSES,
     HEIGHT,
@@ -140,6 +140,29 @@ def test_drawings_are_the_same_from_another_process() -> None:
     assert len(here) == len(there) == 7
     assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
     assert not np.array_equal(here[0], here[1])
+
+
+def test_drawings_can_be_learned_from_as_a_vae_gives_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = Path(str(resources.files("storymem"))) / "models" / "packaged" / "storyland" / "vae"
+    monkeypatch.setattr(reader_drawings, "_DAMAGED", 0.0)
+
+    def drawn_by(share: float, through: Path | None) -> list[Example]:
+        monkeypatch.setattr(reader_drawings, "_THROUGH", share)
+        with Pool(70, 3, begin=4, fresh=2, through=through) as pool:
+            pool.renew()
+            return pool.examples
+
+    def error(ours: Example, others: Example) -> float:  # root of the mean square, of 255
+        return float(np.sqrt(np.mean((ours.frames.astype(float) - others.frames) ** 2)))
+
+    clean, larger, coded, again = (
+        drawn_by(share, through) for share, through in ((1.0, None), (0.0, vae), (1.0, vae), (1.0, vae))
+    )
+    assert all(error(*pair) < 8 for pair in zip(larger, clean, strict=True))  # drawn large and made smaller
+    assert all(10 < error(*pair) < 40 for pair in zip(coded, clean, strict=True))
+    assert all(np.array_equal(one.frames, other.frames) for one, other in zip(coded, again, strict=True))
+    assert [one.heroes for one in coded] == [one.heroes for one in clean]
+    assert [one.boxes for one in coded] == [one.boxes for one in clean]
 
 
 def test_a_full_pool_lets_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:

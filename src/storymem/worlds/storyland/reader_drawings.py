@@ -6,8 +6,10 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +27,14 @@ from storymem.worlds.storyland.reader_network import (
     SCENE_CLASSES,
     SECOND,
     WIDTH,
+    to_reading_size,
 )
 from storymem.worlds.storyland.rendering import FPS, render
 from storymem.worlds.storyland.shots import sample_shot
 from storymem.worlds.storyland.truth import ground_truth
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLWan
 
 __all__ = ["TWO_HEROES", "Batch", "Example", "Pool", "damaged", "target_of"]
 
@@ -36,6 +42,9 @@ TWO_HEROES = 0.5
 _DAMAGED = 0.4  # of the clips: generated shots are less sharp and less clean than drawn ones
 _DAMAGE = AugmentSection(probability=1.0, noise=0.1, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
 _KEPT = 8192  # drawings in the pool
+_THROUGH = 0.6  # of the clips come through a VAE, if there is one
+_CODE_NOISE = 0.2  # at most, of a code's own spread: what is made is not quite what is drawn
+_LARGER = 2  # as large as it is read is what the small model's VAE is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class Pool:
         begin: int,
         fresh: int,
         beside: bool = False,
+        through: Path | None = None,
         change: Callable[[Example], Example] = lambda example: example,
     ) -> None:
         """An empty pool.
@@ -85,9 +95,10 @@ class Pool:
             begin: drawings of the first `renew`.
             fresh: drawings of every later one.
             beside: draw in another process.
+            through: the folder of a VAE, through which most of the drawings go.
             change: what to do with a drawing before it is kept.
         """
-        self._next, self._seed = first, seed
+        self._next, self._seed, self._through = first, seed, through
         self._begin, self._fresh, self._change = begin, fresh, change
         # Spawned, not forked: PyTorch's threads do not survive a fork.
         spawn = multiprocessing.get_context("spawn")
@@ -108,10 +119,10 @@ class Pool:
         """Let new drawings take the places of the oldest."""
         count = self._fresh if self.examples else self._begin
         if self._executor is None:
-            drawn = _examples(self._numbers(count), self._seed)
+            drawn = _examples(self._numbers(count), self._seed, self._through)
         else:
-            ahead = self._ahead or self._executor.submit(_examples, self._numbers(count), self._seed)
-            self._ahead = self._executor.submit(_examples, self._numbers(self._fresh), self._seed)
+            ahead = self._ahead or self._submit(self._executor, count)
+            self._ahead = self._submit(self._executor, self._fresh)
             drawn = ahead.result()
         self.examples = [*self.examples, *map(self._change, drawn)][-_KEPT:]
 
@@ -121,6 +132,9 @@ class Pool:
         flip = torch.rand(size, generator=rng) < 0.5
         examples = [self.examples[i] for i in chosen]
         return _collate(examples, flip), _collate(examples[:part], flip[:part])
+
+    def _submit(self, executor: ProcessPoolExecutor, count: int) -> Future[list[Example]]:
+        return executor.submit(_examples, self._numbers(count), self._seed, self._through)
 
     def _numbers(self, count: int) -> range:
         numbers = range(self._next, self._next + count)
@@ -132,20 +146,25 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _examples(numbers: Sequence[int], seed: int) -> list[Example]:
-    """Draw shots of the split "train", and damage some of them."""
+def _examples(numbers: Sequence[int], seed: int, through: Path | None = None) -> list[Example]:
+    """Draw shots of the split "train", and damage some of them or send them through a VAE."""
     specs = [sample_shot(number, "train", two_heroes=TWO_HEROES) for number in numbers]
     fps = FPS * (FRAMES - 1) / (SECOND - 1)
+    larger = 1 if through is None else _LARGER
+    clips = render(specs, FRAMES, larger * HEIGHT, larger * WIDTH, fps=fps).transpose(1, 2)
     examples = []
-    clips = render(specs, FRAMES, HEIGHT, WIDTH, fps=fps).transpose(1, 2)
     for number, spec, clip in zip(numbers, specs, clips, strict=True):
         truth = ground_truth(spec, FRAMES, HEIGHT, WIDTH, fps=fps)
-        damage = np.random.default_rng((seed, number))
-        frames = damaged(clip, int(damage.integers(2**31))) if damage.random() < _DAMAGED else clip
+        rng = np.random.default_rng((seed, number))
+        if through is not None and rng.random() < _THROUGH:
+            frames = _coded(clip, through, int(rng.integers(2**31)))
+        else:
+            frames = to_reading_size(clip)
+            frames = damaged(frames, int(rng.integers(2**31))) if rng.random() < _DAMAGED else frames
         seen = [hero for hero in truth["heroes"] if any(hero["head_boxes"])]
         examples.append(
             Example(
-                frames=((frames + 1) * 127.5).round().to(torch.uint8).numpy(),
+                frames=((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy(),
                 scene={n: -1 if truth[n] is None else c.index(truth[n]) for n, c in SCENE_CLASSES.items()},
                 boxes=[_boxes(hero["head_boxes"]) for hero in seen],
                 there=[[float(head is not None) for head in hero["head_boxes"]] for hero in seen],
@@ -156,6 +175,29 @@ def _examples(numbers: Sequence[int], seed: int) -> list[Example]:
             )
         )
     return examples
+
+
+@torch.inference_mode()
+def _coded(clip: Tensor, folder: Path, seed: int) -> Tensor:
+    """[F, 3, h, w] as a VAE gives it back from a somewhat noisy code, each frame as a picture; at the reading size."""
+    vae = _vae(folder)
+    code = vae.encode(clip[:, :, None]).latent_dist.mode()
+    random = torch.Generator().manual_seed(seed)
+    spread = torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)
+    strength = _CODE_NOISE * torch.rand((), generator=random)
+    # The same in every frame, as damage is: it should not flicker.
+    noise = strength * spread * torch.randn(code.shape[1:], generator=random)
+    return to_reading_size(vae.decode(code + noise).sample[:, :, 0])
+
+
+@lru_cache(maxsize=1)
+def _vae(folder: Path) -> AutoencoderKLWan:
+    from storymem.models.checkpoints import load_components
+    from storymem.training.stills import quicken_stills
+
+    vae = cast("AutoencoderKLWan", load_components(None, vae=folder, only=["vae"]).vae).float().eval()
+    quicken_stills(vae)
+    return vae
 
 
 def damaged(clip: Tensor, seed: int) -> Tensor:

@@ -136,6 +136,7 @@ def train_reader(
     batch_size: int = 96,
     seed: int = 0,
     beside: bool = False,
+    through: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> ReaderNetwork:
     """Train a reader on drawings of the split "train"; the same arguments on one thread give the same reader.
@@ -146,6 +147,7 @@ def train_reader(
         batch_size: shots per step; a sixth of them for everything but the looks.
         seed: of the first weights, the damage and the shots.
         beside: draw in another process meanwhile; the reader is the same.
+        through: the folder of a VAE: most drawings are learned from as it gives them back.
         on_step: told the number of the step and its loss.
     """
     with torch.random.fork_rng(devices=[]):
@@ -153,7 +155,7 @@ def train_reader(
         network = _for_training(ReaderNetwork() if start is None else start).train()
     rng = torch.Generator().manual_seed(seed)
     fresh = max(1, batch_size // _USES)
-    with Pool(seed * 10**9, seed, begin=4 * batch_size, fresh=fresh, beside=beside) as pool:
+    with Pool(seed * 10**9, seed, begin=4 * batch_size, fresh=fresh, beside=beside, through=through) as pool:
 
         def loss(step: int) -> Tensor:
             pool.renew()
@@ -177,6 +179,7 @@ def refine_reader(
     batch_size: int = 96,
     seed: int = 0,
     beside: bool = False,
+    through: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> ReaderNetwork:
     """Teach a trained reader to read heroes where it finds them itself; what finds them stays as it is, and the scene.
@@ -187,6 +190,7 @@ def refine_reader(
         batch_size: shots per step; a quarter of them for the actions.
         seed: of the damage and the shots.
         beside: draw in another process meanwhile; the reader is the same.
+        through: the folder of a VAE: most drawings are learned from as it gives them back.
         on_step: told the number of the step and its loss.
     """
     rng = torch.Generator().manual_seed(seed + 1)
@@ -198,6 +202,7 @@ def refine_reader(
         begin=8 * batch_size,
         fresh=max(1, batch_size // _USES),
         beside=beside,
+        through=through,
         change=lambda example: _as_found(network, example),
     ) as pool:
 
