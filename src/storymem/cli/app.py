@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -135,8 +136,8 @@ def run() -> None:
                 raise
             # The arguments were looked at, so it came with a folder that they are seen from, or that a link leads to.
             raise InputError(
-                f"{os.getcwd()!r}: has bytes that are no UTF-8, or something that leads out of it has: films keep their "
-                "records in UTF-8, so rename the folder."
+                f"{str(Path.cwd())!r}: has bytes that are no UTF-8, or something that leads out of it has: films keep "
+                "their records in UTF-8, so rename the folder."
             ) from error
         except OSError as error:
             raise _of_the_system(error) from error

@@ -71,7 +71,7 @@ class Runtime:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``auto`` (bfloat16 on a GPU, float32 on a CPU), ``float32``, ``bfloat16``, ``float16``.
         offload: what waits in main memory: ``none``; ``model``: every component but the one at work; ``group``: every
-            block but the one at work, fetched ahead, and the VAE stays; ``sequential``: every layer (slowest, smallest).
+            block but the one at work, fetched ahead, and not the VAE; ``sequential``: every layer (slowest, smallest).
         attention: a diffusers attention backend, such as ``flash`` or ``sage``; None is torch's own.
         vae_tiling: decode in tiles: less memory, and a little different at the seams.
     """
