@@ -9,7 +9,8 @@ from storymem.cli.options import film_settings
 from storymem.cli.prompts import too_long
 from storymem.cli.remarks import remarks
 from storymem.film.film_settings import FilmSettings
-from storymem.film.resolve import ModelRequest, resolve_model
+from storymem.film.pipeline_maker import ModelChoice
+from storymem.film.resolve import ModelRequest, ResolvedModel, resolve_model
 from storymem.models.catalog import CATALOG
 from storymem.models.store import Lock, folder_of, write_lock
 from storymem.story import load_story
@@ -140,3 +141,63 @@ def test_a_name_that_no_prompt_has_is_told_of(tmp_path: Path) -> None:
     assert any(
         sentence.startswith("no prompt names Zora of") for sentence in _said(tmp_path, defaults="cast: {Zora: an owl}")
     )
+
+
+def _idle(folder: Path, **defaults: str) -> list[str]:
+    said = ", ".join(f"{name}: {value}" for name, value in defaults.items())
+    return [s for s in _said(folder, defaults=f"defaults: {{{said}}}") if "no effect" in s or "not made" in s]
+
+
+def test_what_needs_guidance_is_told_of_without(tmp_path: Path) -> None:
+    (told,) = _idle(tmp_path, guidance_every="3")
+    assert told.startswith("--guidance-every has no effect at guidance 1; it needs --guidance or --memory-guidance")
+    assert _idle(tmp_path, guidance_every="3", guidance_scale="2") == []
+    assert _idle(tmp_path, guidance_every="3", memory_guidance_scale="2") == []
+    assert _idle(tmp_path, guidance_every="1") == []
+
+
+def test_a_batch_of_both_branches_needs_two(tmp_path: Path) -> None:
+    path = tmp_path / "script.yaml"
+    path.write_text(SCRIPT.format(defaults="", length="num_frames: 25"), encoding="utf-8")
+    story, resolved = load_story(path), resolve_model(ModelRequest())
+
+    def told(resolved: ResolvedModel = resolved, **sampling: object) -> bool:
+        own = {**resolved.sampling, "batch_cfg": True, **sampling}
+        said = remarks(story, FilmSettings.for_story(story, sampling=own), resolved)
+        return any(sentence.startswith("--batch-cfg has no effect at guidance 1") for sentence in said)
+
+    assert told()
+    assert told(memory_guidance_scale=2.0)  # asks without the memory, one after the other
+    assert not told(batch_cfg=False)
+    assert not told(guidance_scale_2=2.0)
+    guided = ModelChoice("first", None, sampling={"guidance_scale": 4.0})
+    assert not told(replace(resolved, first=guided))  # its shots have two
+
+
+def test_what_needs_a_memory_is_told_of_without(tmp_path: Path) -> None:
+    none = "{capacity: 0, sink: 0"
+    assert _idle(tmp_path, memory=none + "}") == []  # how the model itself recalls is nobody's wish
+    asked = none + ", max_keyframes_per_shot: 7, recall: all, threshold_step: 0.1}"
+    (told,) = _idle(tmp_path, memory=asked, memory_guidance_scale="3")
+    assert told == (
+        "--memory-guidance, --keyframes, threshold_step, --recall have no effect without a memory; "
+        "give a --memory-size above 0."
+    )
+    (told,) = _idle(tmp_path, memory=none + ", similarity_threshold: 0.5}")
+    assert told.startswith("--similarity has no effect")
+    assert _idle(tmp_path, memory=asked.replace("capacity: 0", "capacity: 4"), memory_guidance_scale="3") == []
+
+
+def test_portraits_that_a_script_asks_for_without_a_memory_are_told_of(tmp_path: Path) -> None:
+    (told,) = _idle(tmp_path, portraits="true", memory="{capacity: 0, sink: 0}")
+    assert told.startswith("the script's portraits are not made without a memory")
+    assert _idle(tmp_path, portraits="true") == []
+    assert _idle(tmp_path, portraits="false", memory="{capacity: 0, sink: 0}") == []
+    cast = "cast: {Pip: {description: a fox, portrait: true}}\ndefaults: {memory: {capacity: 0, sink: 0}}"
+    assert told in _said(tmp_path, defaults=cast)
+
+
+def test_a_quality_that_nothing_judges_is_told_of(tmp_path: Path) -> None:
+    (told,) = _idle(tmp_path, memory="{scorer: none, quality_threshold: 5}")
+    assert told.startswith("the quality threshold has no effect with the scorer none")
+    assert _idle(tmp_path, memory="{scorer: none}") == _idle(tmp_path, memory="{quality_threshold: 5}") == []

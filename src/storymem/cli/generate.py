@@ -34,6 +34,7 @@ from storymem.cli.options import (
     model_request,
     parse_size,
     products_of,
+    refuse_contradictions,
     runtime_of,
     tools_of,
 )
@@ -166,8 +167,11 @@ def generate(
 
     if what and no_export:
         raise SettingsError("--what and --no-export contradict each other: give one of them.")
-    script, output = _script_and_folder(script, output)
-    before = Film.open(output).manifest if Film.is_in(output) else None
+    named, (script, output) = script, _script_and_folder(script, output)
+    begun = Film.open(output).manifest if Film.is_in(output) else None
+    # Where nothing is made yet, nothing is decided: a slip of the pen that was stopped must not stay. Whoever gives the
+    # film in place of a script means what there is, though.
+    before = begun if begun is not None and (begun.kept or named == output) else None
     story = load_story(script, pictures_kept=Film.keeps_pictures(output))
     request = model_request(
         story,
@@ -217,9 +221,12 @@ def generate(
         negative_prompt=negative_prompt,
         portraits=portraits,
     )
+    refuse_contradictions(settings, portraits=portraits, quality=quality)
     refuse_blind(resolved, story, settings)
     tools = tools_of(maker, settings.memory, before)
     notes = remarks(story, settings, resolved)
+    if begun is not None and before is None:
+        notes += _not_kept(output, begun.differences(settings, tools.facts(settings.memory)))
     shots_until(story, settings, until)  # refuses what is not there before anything is written
     if dry_run:
         film = Film.preview(
@@ -229,6 +236,16 @@ def generate(
         return
     _generate(output, story, script.read_bytes(), settings, tools, notes, remake=remake, until=until,
               products=None if no_export else products_of(what), as_json=as_json)  # fmt: skip
+
+
+def _not_kept(folder: Path, differences: Sequence[str]) -> list[str]:
+    """What to know of settings that an earlier start had and that this one has not; nothing if there are none."""
+    if not differences:
+        return []
+    return [
+        f"{folder}: nothing is made yet, so the settings of an earlier start do not stay: {'; '.join(differences)}. "
+        "Give its options again if they are still meant."
+    ]
 
 
 def _script_and_folder(given: Path, output: Path | None) -> tuple[Path, Path]:
@@ -280,13 +297,23 @@ def _generate(
             if film.edited_script is not None:
                 kept = f"the script in the film's folder had been edited; that one is kept as {film.edited_script}."
                 show.say("note", kept, file=str(film.edited_script))
-            if until is not None and not is_complete(film):
-                last = film.manifest.shots_until(until)[-1].id
+            last = None if until is None else film.manifest.shots_until(until)[-1].id
+            if last is not None:
                 _say_portraits(show, film)
+            if last is not None and not _is_made_after(last, film):
                 rest = f"Made up to {last}, and not exported: run the same command without --until for the rest."
                 show.say("stopped", rest, shot_id=last)
             elif products is not None:
                 export_products(film, products, show)
+
+
+def _is_made_after(last: str, film: Film) -> bool:
+    """Whether every shot after this one is in the film as it is to be; a stale one may not even fit those before."""
+    from storymem.film.plan import plan_film
+
+    plan = plan_film(film)
+    ids = [planned.shot.id for planned in plan]
+    return is_complete(film) and all(planned.status == "done" for planned in plan[ids.index(last) + 1 :])
 
 
 def _say_portraits(show: Show, film: Film) -> None:

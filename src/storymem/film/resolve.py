@@ -12,6 +12,7 @@ from storymem.errors import ModelError
 from storymem.film.cost import blind_experts
 from storymem.film.film_settings import FilmSettings
 from storymem.film.pipeline_maker import LoraChoice, ModelChoice
+from storymem.film.portraits import portraits_of
 from storymem.models.catalog import CATALOG, ModelEntry
 from storymem.models.own_sampling import laid_over, read_sampling
 from storymem.models.recognise import known_lora, known_model
@@ -158,7 +159,9 @@ def refuse_blind(resolved: ResolvedModel, story: Story, settings: FilmSettings) 
     choice = resolved.model
     if resolved.request.model in CATALOG and not choice.files:
         return  # of a kind that is known
-    looks = (settings.memory.capacity and len(story.shots) > 1) or not all(shot.cut for shot in story.shots)
+    # A single shot remembers nothing made before it, but sees the pictures of its cast.
+    remembers = len(story.shots) > 1 or story.references or portraits_of(story, settings)
+    looks = (settings.memory.capacity and remembers) or not all(shot.cut for shot in story.shots)
     blind, experts = blind_experts(choice)
     if not blind or (len(blind) == experts and not looks):
         return
