@@ -1,7 +1,8 @@
 """What a step of learning from a judge costs: making shots, judging them, learning from one step of each expert.
 
     python benchmarks/training_judged.py [--model FOLDER] [--batch N] [--steps N] [--size WxH]
-                                         [--precision float32|bfloat16] [--repeats N] [--threads N] [--json FILE]
+                                         [--precision float32|bfloat16] [--compile off|static|dynamic] [--repeats N]
+                                         [--threads N] [--json FILE]
 
 Storyland's clips of 25 frames, the package's small model if no other is given, two keyframes. --size is that
 of the pictures that are judged; a VAE that draws smaller ones of the same latents makes it cheaper.
@@ -27,6 +28,7 @@ from storymem.cli.train import register_worlds
 from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.training.config import parse_config
 from storymem.training.denoise import conditions_of
+from storymem.training.loop import compile_blocks
 from storymem.training.memory_run import MemoryRun
 from storymem.training.reward import RewardTask
 from storymem.training.run import make_accelerator
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=6, help="denoising steps of a shot")
     parser.add_argument("--size", default="224x128")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", choices=("off", "static", "dynamic"), default="off")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -84,7 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = run.task(run.tasks[0])
         assert isinstance(task, RewardTask)
         task.module.train()
-        rows = [measure(task, step) for step in range(args.repeats + 1)][1:]  # the first one draws the clips
+        if args.compile != "off":
+            compile_blocks((task.module, *task.beside), dynamic=args.compile == "dynamic")
+        rows = [measure(task, step) for step in range(args.repeats + 1)][
+            1:
+        ]  # the first one draws and compiles
     figures = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
     print("  ".join(f"{name} {seconds:.2f} s" for name, seconds in figures.items()))
     if args.json:

@@ -16,7 +16,7 @@ from storymem.models.checkpoints import load_components
 from storymem.pipeline import StoryMemPipeline
 from storymem.settings import SamplingConfig
 from storymem.training.denoise import conditions_of
-from storymem.training.loop import _compile, _scale_down
+from storymem.training.loop import _scale_down, compile_blocks
 from storymem.training.memory_run import MemoryRun
 from storymem.training.output import save_model
 from storymem.training.plan import plan_batch
@@ -347,7 +347,7 @@ def test_blocks_of_both_experts_and_of_the_teacher_are_compiled(small_model: Pat
     stage = memory_stage(model, tmp_path / "out", "train=full", "reward.keep=1", "noise.shift=1",
                          "distil={guidance_scale: 2.0}")  # fmt: skip
     task: Any = MemoryRun(stage, make_accelerator(stage)).task("both")
-    _compile((task.module, *task.beside), dynamic=True)
+    compile_blocks((task.module, *task.beside), dynamic=True)
     (teacher,) = task.beside
     for network in (*task.module.networks, *teacher.networks):
         assert all(block._compiled_call_impl is not None for block in network.transformer.blocks)

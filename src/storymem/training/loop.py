@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from storymem.training.config import BaseStage, MemoryStage, VaeStage
     from storymem.training.sections import OptimizerSection
 
-__all__ = ["Task", "TrainedTask", "learning_rate", "train_task"]
+__all__ = ["Task", "TrainedTask", "compile_blocks", "learning_rate", "train_task"]
 
 
 class Task(Protocol):
@@ -156,7 +156,7 @@ def train_task(
     log.start(task.name, first)
     result = TrainedTask(bare, ema, first)
     if stage.runtime.compile != "off":
-        _compile((bare, *task.beside), dynamic=stage.runtime.compile == "dynamic")
+        compile_blocks((bare, *task.beside), dynamic=stage.runtime.compile == "dynamic")
 
     clock, total, since = _Clock(), torch.zeros((), device=accelerator.device), 0
     for step in range(first, stage.steps):
@@ -277,8 +277,13 @@ def _resume(
     return int(before["step"])
 
 
-def _compile(modules: Sequence[torch.nn.Module], *, dynamic: bool) -> None:
-    """Compile the repeated blocks of every network inside that has some, however deep it lies."""
+def compile_blocks(modules: Sequence[torch.nn.Module], *, dynamic: bool) -> None:
+    """Compile the repeated blocks of every network inside that has some, however deep it lies.
+
+    Args:
+        modules: with the networks.
+        dynamic: one program for all shapes; else one for each number of keyframes and batch.
+    """
     import torch._dynamo
 
     if not dynamic:
