@@ -47,7 +47,7 @@ def test_options_of_a_start_that_made_nothing_do_not_stay(
     assert f"{film}: nothing is made yet" in told
     assert "num_inference_steps 900 (asked for: 4)" in told
     # The film itself in place of a script is the film as it was begun.
-    plan = plan_of(storymem("generate", film, "--dry-run", "--json"))
+    plan = plan_of(storymem("generate", film, "-o", film / ".." / "film", "--dry-run", "--json"))
     assert (plan["settings"]["num_inference_steps"], plan["settings"]["num_frames"]) == (900, 5)
     assert not any("nothing is made yet" in note for note in plan["notes"])
     # The same command again is what it was, and from the first take on its options are the film's.

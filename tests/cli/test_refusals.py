@@ -68,7 +68,8 @@ def test_a_folder_whose_name_is_no_utf8(script: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(place)
     run = spoken("generate", "film.yaml", "-o", str(script.parent / "film"))
     assert run.returncode == 2
-    assert b"has bytes that are no UTF-8, or something that leads out of it has" in run.stderr
+    assert rb"caf\udce9" in run.stderr
+    assert b"a file or folder with this in its name has bytes that are no UTF-8" in run.stderr
     assert b"Traceback" not in run.stderr
 
 

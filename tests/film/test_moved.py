@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from filming import Studio, of
 
 from storymem.film.director import Director
@@ -99,3 +101,42 @@ def test_a_retake_in_other_words_is_there_again_with_the_prompt_that_it_took_the
         with finished.begin():
             assert finished.statuses() == statuses
         assert finished.chosen() == before
+
+
+def test_words_of_a_retake_that_the_script_took_over_are_its_own(finished: Studio) -> None:
+    sung, script = "Mara runs into the forest, singing.", finished.script
+    first = finished.chosen()["01-02"]
+    with finished.begin() as film:
+        list(Director(film, finished.tools).retake("01-02", prompt=sung))
+    walks = next(shot.prompt for shot in finished.film().manifest.all_shots if shot.id == "01-02")
+    finished.script = script.replace(walks, sung)
+    with finished.begin():
+        assert finished.statuses()[1] == "done"
+    inserted = finished.script.replace(
+        "\n      - prompt: Mara runs", "\n      - prompt: It rains.\n      - prompt: Mara runs"
+    )
+    assert inserted != finished.script
+    finished.script = inserted
+    with finished.begin():
+        assert moved_shots(finished.film(), finished.plan()) == {"01-03": "01-02", "01-04": "01-03"}
+    finished.script = script
+    with finished.begin() as film:
+        assert film.manifest.prompt_of("01-02")[0] == walks
+        list(Director(film, finished.tools).generate(remake_stale=True))
+    assert finished.chosen()["01-02"] == first
+
+
+def test_a_retake_of_an_older_film_is_nobody_elses(finished: Studio) -> None:
+    """Films of before do not say which words a retake's took the place of."""
+    with finished.begin() as film:
+        list(Director(film, finished.tools).retake("01-03", prompt="A bear dances."))
+    script = finished.script
+    (line,) = (text for text in script.splitlines() if "The lantern goes out." in text)
+    finished.script = script[: script.index(line)]
+    with finished.begin() as film:
+        overrides = {shot: replace(override, over=None) for shot, override in film.manifest.overrides.items()}
+        film.save(replace(film.manifest, overrides=overrides))
+    finished.script = script.replace("The lantern goes out.", "An owl flies away.")
+    with finished.begin() as film:
+        assert film.manifest.prompt_of("01-03")[0] == "An owl flies away."
+    assert finished.statuses()[2] != "done"

@@ -120,3 +120,9 @@ def test_another_lora_continues_shots_in_its_own_way(film: Manifest) -> None:
     assert now.portrait_prompt == STORYLAND.portrait_prompt
     back = replace(film, settings=replace(BEFORE, continue_with="mi2v"))
     assert asked(back, replace(resolved, continue_with="mm2v"), trained_again()).continue_with == "mm2v"
+
+
+def test_with_the_same_lora_shots_are_continued_as_before(film: Manifest) -> None:
+    request = ModelRequest(first_shot_model="another")
+    now = asked(film, replace(resolve_model(ModelRequest()), request=request), trained_again())
+    assert now.continue_with == BEFORE.continue_with == "mm2v"

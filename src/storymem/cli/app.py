@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +20,7 @@ __all__ = ["app", "run"]
 
 # typer shows only this class of its own click; what it derives from is raised for every mistake in the options.
 _UsageError: Any = typer.BadParameter.__base__
+_SHOWN = 60  # letters around what is no UTF-8
 
 
 def _tell_machines(message: str, exit_code: int) -> None:
@@ -134,10 +134,13 @@ def run() -> None:
         except UnicodeEncodeError as error:
             if "surrogate" not in error.reason:
                 raise
-            # The arguments were looked at, so it came with a folder that they are seen from, or that a link leads to.
+            # The arguments were looked at, so it came with the folder that they are seen from, one that a link leads
+            # to, or a file in it.
+            text = str(error.object)
+            start = max(0, error.start - _SHOWN)
             raise InputError(
-                f"{str(Path.cwd())!r}: has bytes that are no UTF-8, or something that leads out of it has: films keep "
-                "their records in UTF-8, so rename the folder."
+                f"{text[start : error.end + _SHOWN]!r}: a file or folder with this in its name has bytes that are no "
+                "UTF-8, in which films keep their records: rename it."
             ) from error
         except OSError as error:
             raise _of_the_system(error) from error

@@ -171,7 +171,8 @@ def generate(
     begun = Film.open(output).manifest if Film.is_in(output) else None
     # Where nothing is made yet, nothing is decided: a slip of the pen that was stopped must not stay. Whoever gives the
     # film in place of a script means what there is, though.
-    before = begun if begun is not None and (begun.kept or named == output) else None
+    is_given = Film.is_in(named) and named.resolve() == output.resolve()
+    before = begun if begun is not None and (begun.kept or is_given) else None
     story = load_story(script, pictures_kept=Film.keeps_pictures(output))
     request = model_request(
         story,

@@ -120,7 +120,8 @@ def film_settings(
 
     - the film's own weights, wherever they lie now: everything;
     - the same model with another LoRA, another first-shot model or another file: size, length and rate, the memory, the
-      seed, the negative prompt and whether there are portraits. How a shot is sampled is the new one's own;
+      seed, the negative prompt and whether there are portraits; with the same LoRA, how shots are continued. How a shot
+      is sampled is the new one's own;
     - other weights under the same name, of a newer storymem or trained again: what the model says nothing of was said
       by the user. So of size, length, rate, memory and portraits that stays which the model says nothing of, and the
       seed and a negative prompt do. How a shot is sampled is as of today;
@@ -160,7 +161,9 @@ def film_settings(
         if "num_frames" in decided:
             decided.add("duration")
         if kin == "same":
-            of_film |= {"continue_with": own.continue_with, "portrait_prompt": own.portrait_prompt}
+            of_film["portrait_prompt"] = own.portrait_prompt
+        if kin == "same" or (kin == "changed" and not _has_other_loras(resolved, before)):
+            of_film["continue_with"] = own.continue_with
         rate = sampling.get("fps"), base.get("fps", own.sampling.fps)
         story = replace(story, defaults=_said_anew(story.defaults, before, decided, rate=rate))
     said_sampling, said_memory = set(story.defaults.sampling()), story.defaults.memory()
@@ -199,6 +202,11 @@ def _kinship(resolved: ResolvedModel, before: Manifest, maker: ShotMaker | None)
     if not isinstance(had, dict) or asked["model"] != had.get("model"):
         return "other"
     return "renewed" if asked == had else "changed"
+
+
+def _has_other_loras(resolved: ResolvedModel, before: Manifest) -> bool:
+    """Whether the LoRAs that are asked for are not the film's; which frames a shot is given is a matter of those."""
+    return bool(resolved.request.to_json()["loras"] != before.tools.description["request"].get("loras"))
 
 
 def _kept(

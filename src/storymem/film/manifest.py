@@ -292,8 +292,12 @@ class Manifest:
             if not (old.portrait_of == new.portrait_of if old else new.id in chosen and comes_back(new)):
                 chosen.pop(new.id, None)
                 overrides.pop(new.id, None)
-            elif old is not None and override is not None and old.seed != new.seed:
-                overrides[new.id] = replace(override, seed=None)
+            elif old is not None and override is not None:
+                if old.seed != new.seed:
+                    override = replace(override, seed=None)
+                if override.prompt == new.prompt:  # the script has taken it over, and decides from here on
+                    override = replace(override, prompt=None, over=None)
+                overrides[new.id] = override
         return replace(
             self,
             story=asked.story,

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from storymem.errors import FilmDamagedError
-from storymem.story.cast import weave
 
 if TYPE_CHECKING:
     from storymem.film.plan import PlannedShot
@@ -33,20 +32,20 @@ def moved_shots(film: Film, plan: Sequence[PlannedShot]) -> dict[str, str]:
     unfit = [planned for planned in plan if planned.shot.portrait_of is None and not _fits(planned)]
     if not unfit:
         return {}
-    takes: dict[str, list[str]] = {}
+    takes: dict[str, list[str]] = {}  # by their own words, with the cast woven in
+    retakes: dict[str, list[str]] = {}  # by the words of the script that theirs stand in place of
     for take in (*(planned.take for planned in unfit), *_left(film, {planned.shot.id for planned in plan})):
-        if take is not None:
-            takes.setdefault(_meant(film, take), []).append(take.record.shot_id)
-    found = {planned.shot.id: takes.get(planned.full_prompt, []) for planned in unfit}
+        if take is None:
+            continue
+        takes.setdefault(take.record.recipe.prompt, []).append(take.record.shot_id)
+        override = film.manifest.overrides.get(take.record.shot_id)
+        if override is not None and override.over is not None and override.prompt == take.record.prompt:
+            retakes.setdefault(override.over, []).append(take.record.shot_id)
+    found = {
+        planned.shot.id: [*takes.get(planned.full_prompt, []), *retakes.get(planned.shot.prompt, [])]
+        for planned in unfit
+    }
     return {shot_id: homes[0] for shot_id, homes in found.items() if len(homes) == 1}
-
-
-def _meant(film: Film, take: Take) -> str:
-    """The script's prompt that a take is of, with the cast woven in: a retake's own words stand in place of it."""
-    override = film.manifest.overrides.get(take.record.shot_id)
-    if override is None or override.over is None or override.prompt != take.record.prompt:
-        return take.record.recipe.prompt
-    return weave(override.over, film.manifest.story.cast)[0]
 
 
 def _left(film: Film, there: set[str]) -> Iterator[Take | None]:

@@ -236,7 +236,9 @@ class Film:
             take = self.chosen_take(shot.id)
         except FilmDamagedError:
             return False
-        return take is not None and take.record.prompt == self._override(shot.id).prompt_for(shot.prompt)
+        override = self._override(shot.id)  # one that does not know what it is about says nothing here
+        told = shot.prompt if override.over is None else override.prompt_for(shot.prompt)
+        return take is not None and take.record.prompt == told
 
     def _override(self, shot_id: str) -> Override:
         return self.manifest.overrides.get(shot_id, Override())

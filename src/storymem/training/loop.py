@@ -289,9 +289,13 @@ def compile_blocks(modules: Sequence[torch.nn.Module], *, dynamic: bool) -> None
     if not dynamic:
         # One program per number of keyframes, and per shape at the end of a batch.
         torch._dynamo.config.recompile_limit = 64
-    for part in (part for module in modules for part in module.modules()):
-        if hasattr(part, "compile_repeated_blocks") and getattr(part, "_repeated_blocks", None):
-            cast(Any, part).compile_repeated_blocks(dynamic=dynamic)
+    for network in (part for module in modules for part in module.modules()):
+        repeated = getattr(network, "_repeated_blocks", None) or ()
+        for block in network.modules() if repeated else ():
+            # diffusers' own `compile_repeated_blocks` does not know blocks that are sharded, which FSDP2 makes a class
+            # of their own, derived from theirs.
+            if any(kind.__name__ in repeated for kind in type(block).__mro__):
+                block.compile(dynamic=dynamic)
 
 
 def _reduced(accelerator: Accelerator, values: torch.Tensor) -> list[float]:
