@@ -89,9 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task.module.train()
         if args.compile != "off":
             compile_blocks((task.module, *task.beside), dynamic=args.compile == "dynamic")
-        rows = [measure(task, step) for step in range(args.repeats + 1)][
-            1:
-        ]  # the first one draws and compiles
+        rows = [measure(task, step) for step in range(args.repeats + 1)][1:]  # the first one draws and compiles
     figures = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
     print("  ".join(f"{name} {seconds:.2f} s" for name, seconds in figures.items()))
     if args.json:
