@@ -42,5 +42,5 @@ def test_no_number_is_torn_from_its_unit_in_a_narrow_terminal(
 ) -> None:
     monkeypatch.setattr("storymem.models.doctor._devices", lambda: ())
     shown = CliRunner().invoke(app, ["doctor"], env={"COLUMNS": "80"}).stdout
-    assert re.search(r"^wan2.2-i2v-a14b +no +10 GiB +\d+ GiB +126 GB +\w", shown, re.MULTILINE)
+    assert re.search(r"^wan2.2-i2v-a14b +no +11 GiB +\d+ GiB +126 GB +\w", shown, re.MULTILINE)
     assert "needs at least" not in shown
