@@ -25,7 +25,8 @@ from storymem.film.events import (
     TakeDamaged,
 )
 from storymem.film.maker import FloatArray, ShotRequest
-from storymem.film.manifest import Override, shot_seed
+from storymem.film.manifest import shot_seed
+from storymem.film.override import Override
 from storymem.film.pace import Pace
 from storymem.film.plan import PlannedShot, plan_film, plan_shot, recipe_of
 from storymem.film.portraits import label_of, portrait_keyframe
@@ -222,7 +223,7 @@ class Director:
 
     def _next_override(self, shot_id: str, seed: int | None, prompt: str | None) -> Override:
         manifest = self._film.manifest
-        override = manifest.overrides.get(shot_id, Override())
+        override = manifest.override(shot_id)
         if seed is not None:
             check_seed(seed)
         if prompt is not None:

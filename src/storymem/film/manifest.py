@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from storymem.errors import FilmDamagedError, FilmError, SettingsError
 from storymem.film.film_settings import FilmSettings
 from storymem.film.maker import MOTION_FRAMES
+from storymem.film.override import Override
 from storymem.film.portraits import no_such_shot, portraits_of, shots_until
 from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
@@ -21,7 +22,7 @@ from storymem.story.model import MAX_NUM_FRAMES, Shot, Story
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["KeptTake", "Manifest", "Override", "ToolFacts", "read_manifest", "shot_seed", "write_manifest"]
+__all__ = ["KeptTake", "Manifest", "ToolFacts", "read_manifest", "shot_seed", "write_manifest"]
 
 VERSION = 1
 _FORMAT = "storymem film"
@@ -60,32 +61,6 @@ class ToolFacts:
     scorer: str | None
     quality_threshold: float | None
     description: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """What was changed in a shot by retaking it or choosing another take; stronger than the script.
-
-    Attributes:
-        seed: in place of the shot's.
-        prompt: in place of the shot's, as written.
-        retakes: how many seeds were drawn for retakes.
-        over: the script's prompt that `prompt` is in place of; while the script says something else there, `prompt`
-            waits. None: whatever it says.
-    """
-
-    seed: int | None = None
-    prompt: str | None = None
-    retakes: int = 0
-    over: str | None = None
-
-    def prompt_for(self, told: str) -> str:
-        """The prompt of a shot of which the script says `told`."""
-        return told if self.prompt is None or self.over not in (None, told) else self.prompt
-
-    def of(self, told: str) -> Override:
-        """The same, knowing what it is about: until now the script said `told`."""
-        return self if self.prompt is None or self.over is not None else replace(self, over=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +129,14 @@ class Manifest:
                 return portrait
         raise no_such_shot(shot_id, [shot.id for shot in self.all_shots])
 
+    def override(self, shot_id: str) -> Override:
+        """What was changed in a shot, which may have left the script; perhaps nothing."""
+        return self.overrides.get(shot_id, Override())
+
     def seed_of(self, shot_id: str) -> int:
         """The seed that the shot's next take has: a retake's, or the script's, or the one that follows from its id."""
-        override = self.overrides.get(shot_id, Override())
-        if override.seed is not None:
-            return override.seed
-        return self.own_seed(shot_id)
+        seed = self.override(shot_id).seed
+        return self.own_seed(shot_id) if seed is None else seed
 
     def own_seed(self, shot_id: str) -> int:
         """The seed that the shot has without a retake: the script's, or the one that follows from its id."""
@@ -177,7 +154,7 @@ class Manifest:
 
     def _words_of(self, shot_id: str) -> tuple[str, str, tuple[str, ...]]:
         shot = self.shot(shot_id)
-        prompt = self.overrides.get(shot_id, Override()).prompt_for(shot.prompt)
+        prompt = self.override(shot_id).prompt_for(shot.prompt)
         if prompt == shot.prompt:
             return shot.prompt, shot.full_prompt, shot.characters
         from storymem.story.cast import weave

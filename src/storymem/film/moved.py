@@ -38,8 +38,8 @@ def moved_shots(film: Film, plan: Sequence[PlannedShot]) -> dict[str, str]:
         if take is None:
             continue
         takes.setdefault(take.record.recipe.prompt, []).append(take.record.shot_id)
-        override = film.manifest.overrides.get(take.record.shot_id)
-        if override is not None and override.over is not None and override.prompt == take.record.prompt:
+        override = film.manifest.override(take.record.shot_id)
+        if override.over is not None and override.prompt == take.record.prompt:
             retakes.setdefault(override.over, []).append(take.record.shot_id)
     found = {
         planned.shot.id: [*takes.get(planned.full_prompt, []), *retakes.get(planned.shot.prompt, [])]

@@ -15,10 +15,10 @@ from storymem.film.lock import locked
 from storymem.film.manifest import (
     KeptTake,
     Manifest,
-    Override,
     read_manifest,
     write_manifest,
 )
+from storymem.film.override import Override
 from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, make_place
 from storymem.film.references import (
     Image,
@@ -236,12 +236,9 @@ class Film:
             take = self.chosen_take(shot.id)
         except FilmDamagedError:
             return False
-        override = self._override(shot.id)  # one that does not know what it is about says nothing here
+        override = self.manifest.override(shot.id)  # one that does not know what it is about says nothing here
         told = shot.prompt if override.over is None else override.prompt_for(shot.prompt)
         return take is not None and take.record.prompt == told
-
-    def _override(self, shot_id: str) -> Override:
-        return self.manifest.overrides.get(shot_id, Override())
 
     def _keep_references(self, story: Story, settings: FilmSettings, tools: Tools) -> str | None:
         """The key of the kept set of the story's reference images."""
@@ -335,7 +332,7 @@ class Film:
         override = Override(
             seed=None if recipe.seed == self.manifest.own_seed(shot_id) else recipe.seed,
             prompt=None if take.record.prompt == shot.prompt else take.record.prompt,
-            retakes=self._override(shot_id).retakes,
+            retakes=self.manifest.override(shot_id).retakes,
         ).of(shot.prompt)
         self.enter(take, override)
         return take

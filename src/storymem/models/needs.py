@@ -79,7 +79,7 @@ def needs_of(item: ModelEntry, sampling: SamplingConfig) -> list[Need]:
         needs.append(Need(f"one component on the GPU{suffix}", "--offload model", largest + work, total + 4 * GIB))
     total = _weights(item, "bf16")
     block = _largest(item, "bf16") / _BLOCKS
-    stays = _component(item, "vae", "bf16") if "vae" in item.parameters else 0.0
+    stays = _component(item, "vae", "bf16")
     needs.append(Need("layer by layer on the GPU", "--offload group", 2 * block + stays + work, total + 4 * GIB))
     # float32: bfloat16 arithmetic is slow or missing on most CPUs.
     needs.append(Need("on the CPU (hours per shot)", "--device cpu", 0.0, 2 * total + 2 * working_memory(sampling)))

@@ -36,6 +36,8 @@ from storymem.worlds.storyland.truth import ground_truth
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan
 
+    from storymem.conditioning.codec import LatentCodec
+
 __all__ = ["TWO_HEROES", "Batch", "Example", "Pool", "damaged", "target_of"]
 
 TWO_HEROES = 0.5
@@ -43,7 +45,7 @@ _DAMAGED = 0.4  # of the clips: generated shots are less sharp and less clean th
 _DAMAGE = AugmentSection(probability=1.0, noise=0.1, blur=1.3, jpeg=(30, 95), shift=0.0, colour=0.08)
 _KEPT = 8192  # drawings in the pool
 _THROUGH = 0.6  # of the clips come through a VAE, if there is one
-_CODE_NOISE = 0.2  # at most, of a code's own spread: what is made is not quite what is drawn
+_CODE_NOISE = 0.2  # at most, where a code's own spread is 1: what is made is not quite what is drawn
 _LARGER = 2  # as large as it is read is what the small model's VAE is given
 
 
@@ -177,27 +179,26 @@ def _examples(numbers: Sequence[int], seed: int, through: Path | None = None) ->
     return examples
 
 
-@torch.inference_mode()
 def _coded(clip: Tensor, folder: Path, seed: int) -> Tensor:
     """[F, 3, h, w] as a VAE gives it back from a somewhat noisy code, each frame as a picture; at the reading size."""
-    vae = _vae(folder)
-    code = vae.encode(clip[:, :, None]).latent_dist.mode()
+    codec = _codec(folder)
+    latents = codec.encode(clip[:, :, None])
     random = torch.Generator().manual_seed(seed)
-    spread = torch.tensor(vae.config.latents_std).view(-1, 1, 1, 1)
     strength = _CODE_NOISE * torch.rand((), generator=random)
     # The same in every frame, as damage is: it should not flicker.
-    noise = strength * spread * torch.randn(code.shape[1:], generator=random)
-    return to_reading_size(vae.decode(code + noise).sample[:, :, 0])
+    noise = strength * torch.randn(latents.shape[1:], generator=random)
+    return to_reading_size(codec.decode(latents + noise)[:, :, 0])
 
 
 @lru_cache(maxsize=1)
-def _vae(folder: Path) -> AutoencoderKLWan:
+def _codec(folder: Path) -> LatentCodec:
     from storymem.models.checkpoints import load_components
+    from storymem.training.block_code import quick_codec
     from storymem.training.stills import quicken_stills
 
     vae = cast("AutoencoderKLWan", load_components(None, vae=folder, only=["vae"]).vae).float().eval()
     quicken_stills(vae)
-    return vae
+    return quick_codec(vae)
 
 
 def damaged(clip: Tensor, seed: int) -> Tensor:
