@@ -31,6 +31,8 @@ from storymem.bench.systems import GUIDED, METHOD
 from storymem.cli.options import given, parse_size
 from storymem.conditioning.codec import LatentCodec
 from storymem.errors import StoryMemError
+from storymem.film.choosers import critic_for
+from storymem.film.critics import register_critic
 from storymem.film.director import Director
 from storymem.film.film_settings import PORTRAIT_PROMPT, FilmSettings
 from storymem.film.pipeline_maker import PipelineShotMaker, Runtime
@@ -43,6 +45,7 @@ from storymem.models.checkpoints import load_components
 from storymem.settings import SamplingConfig
 from storymem.story import parse_story
 from storymem.worlds.storyland import WorldStory, render, sample_story, story_script, story_truth
+from storymem.worlds.storyland.critic import StorylandCritic
 from storymem.worlds.storyland.reader import Reader, load_reader
 from storymem.worlds.storyland.scoring import FIGURES, Mark, figures, score_story
 
@@ -144,12 +147,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         help="of the systems guided (if not given, 2), cast and those of portraits (the model's own)",
     )
+    parser.add_argument(
+        "--takes",
+        type=int,
+        help="of each shot in the systems of portraits, chosen from by the model's critic (default: the model's own); "
+        "elsewhere one is made",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")
     parser.add_argument("--oracle", action="store_true", help="the same as --systems oracle --no-timing")
     parser.add_argument("--no-timing", action="store_true", help="leave out the film from a cold start")
     parser.add_argument("--folder", type=Path, help="where the films are kept; gone on with if they are there")
     args = parser.parse_args(argv)
+    if args.takes is not None and args.takes < 1:
+        parser.error("--takes must be at least 1")
     if args.stories < 1 or args.shots < 2:
         parser.error("--stories must be at least 1 and --shots at least 2")
     if args.oracle:
@@ -178,6 +189,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
         sample_story(seed, shots=args.shots, heroes=heroes, num_frames=config.num_frames, fps=config.fps)
         for heroes, seed in kinds
     ]
+    register_critic("storyland", StorylandCritic)
     report: dict[str, Any] = {
         "model": resolved.model.name,
         "loras": [lora.path.name for lora in resolved.model.loras],
@@ -203,8 +215,9 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
             vae = load_components(resolved.model.folder, device=runtime.resolve()[0], only=["vae"]).vae
             shoot = _draw(config, LatentCodec(vae))
         else:
-            shoot = _film(maker, resolved, sampling, system, place)
+            shoot = _film(maker, resolved, sampling, system, place, args.takes)
         report["systems"][name] = _system(name, system, stories, kinds, config, reader, shoot)
+        report["systems"][name]["takes"] = (args.takes or resolved.takes) if system.portraits else 1
         _write(args.json, report)
     if not args.no_timing:
         report["cold_start"] = cold_start(args, stories[0], folder)
@@ -234,9 +247,14 @@ def _draw(config: SamplingConfig, codec: LatentCodec | None = None) -> Shoot:
 
 
 def _film(
-    maker: PipelineShotMaker, resolved: ResolvedModel, sampling: Mapping[str, Any], system: System, folder: Path
+    maker: PipelineShotMaker,
+    resolved: ResolvedModel,
+    sampling: Mapping[str, Any],
+    system: System,
+    folder: Path,
+    takes: int | None,
 ) -> Shoot:
-    """What a model makes of it, in a film's folder of its own."""
+    """What a model makes of it, in a film's folder of its own; of systems with portraits, the best of several takes."""
 
     def shoot(story: WorldStory, title: str) -> tuple[list[FloatArray], list[float]]:
         portrait = (resolved.portrait_prompt or PORTRAIT_PROMPT) if system.portraits else ""
@@ -244,6 +262,8 @@ def _film(
         told = parse_story(script, f"{title}.yaml", None)
         settings = FilmSettings.for_story(
             told,
+            takes=(takes or resolved.takes) if system.portraits else 1,
+            critic=resolved.critic if system.portraits else None,
             sampling={**sampling, **system.sampling},
             memory=system.memory,
             seed=story.seed,
@@ -251,19 +271,26 @@ def _film(
             negative_prompt=resolved.negative_prompt,
         )
         memory, device = settings.memory, str(maker.runtime.resolve()[0])
-        tools = Tools(maker, load_encoder(memory.encoder, device=device), load_scorer(memory.scorer, device=device))
+        tools = Tools(
+            maker,
+            load_encoder(memory.encoder, device=device),
+            load_scorer(memory.scorer, device=device),
+            critic_for(settings.critic),
+        )
         place = folder / title
         place.parent.mkdir(parents=True, exist_ok=True)
         with Film.begin(place, story=told, script=script.encode(), settings=settings, tools=tools) as film:
             for _ in Director(film, tools).generate():
                 pass
-            takes = [film.chosen_take(shot.id) for shot in told.shots]
-        shots, seconds = [], []
-        for take in takes:
+            chosen = [film.chosen_take(shot.id) for shot in told.shots]
+            made = [
+                [film.takes.find(s.id, one.key, verify=False) for one in film.manifest.kept[s.id]] for s in told.shots
+            ]
+        shots = []
+        for take in chosen:
             assert take is not None
-            frames = np.stack(list(read_video(take.master)))
-            shots.append(from_uint8(frames))
-            seconds.append(float(take.record.made["seconds"]))
+            shots.append(from_uint8(np.stack(list(read_video(take.master)))))
+        seconds = [sum(float(take.record.made["seconds"]) for take in every if take is not None) for every in made]
         return shots, seconds
 
     return shoot

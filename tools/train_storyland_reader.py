@@ -2,9 +2,11 @@
 
     python tools/train_storyland_reader.py [--steps N] [-o FILE]
 
-Without options it writes the package's own `reader.safetensors`. The judge that training learns from is another one
-beside it: `--seed 11 --steps 2400 --refine-steps 500 --shots 300 -o .../judge.safetensors`. It learns on one thread, so
-that every run gives the same reader, while another process draws.
+Without options it writes the package's own `reader.safetensors`. The judge that training learns from and that chooses
+among takes is another one beside it: `--seed 11 --steps 2400 --refine-steps 500 --shots 300 -o .../judge.safetensors`,
+and then, on drawings as the small model's VAE gives them back, `--refine .../judge.safetensors --refine-steps 2200
+--seed 12 --through .../vae --shots 300 -o .../judge.safetensors`. It learns on one thread, so that every run gives the
+same reader, while another process draws.
 """
 
 from __future__ import annotations

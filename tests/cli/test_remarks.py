@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storymem.cli.options import film_settings
+from storymem.cli.film_options import film_settings
 from storymem.cli.prompts import too_long
 from storymem.cli.remarks import remarks
 from storymem.film.film_settings import FilmSettings

@@ -208,6 +208,6 @@ def test_frames_that_cannot_be_understood_are_damage_not_a_traceback(five: Studi
 def test_the_plan_is_json(five: Studio) -> None:
     five.generate()
     facts = json.loads(json.dumps([planned.to_json() for planned in five.plan()], allow_nan=False))
-    assert facts[1]["takes"] == [{"key": five.chosen()["b"], "seed": five.plan()[1].seed}]
+    assert facts[1]["takes"] == [{"key": five.chosen()["b"], "seed": five.plan()[1].seed, "score": None}]
     assert facts[1]["chosen"] == facts[1]["key"]
     assert (facts[1]["status"], facts[1]["mode"], facts[1]["cut"]) == ("done", "mi2v", False)

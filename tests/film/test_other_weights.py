@@ -9,7 +9,7 @@ import pytest
 from filming import Studio
 from procedural import ProceduralMaker
 
-from storymem.cli.options import film_settings
+from storymem.cli.film_options import film_settings
 from storymem.film.film_settings import FilmSettings
 from storymem.film.manifest import Manifest
 from storymem.film.resolve import ModelRequest, ResolvedModel, resolve_model

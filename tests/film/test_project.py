@@ -14,7 +14,8 @@ from procedural import THREE_SHOTS, story, tiny_settings
 from storymem.errors import FilmDamagedError, FilmError, SettingsError, StorageError
 from storymem.film.events import ShotReused, ShotStarted
 from storymem.film.film_settings import FilmSettings
-from storymem.film.manifest import Manifest, ToolFacts, read_manifest, shot_seed, write_manifest
+from storymem.film.manifest import Manifest, ToolFacts, read_manifest, write_manifest
+from storymem.film.picks import shot_seed
 from storymem.film.project import Film
 from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record

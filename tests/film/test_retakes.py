@@ -14,7 +14,7 @@ from filming import Studio, flip, of
 from storymem.errors import FilmDamagedError, FilmError
 from storymem.film.director import Director
 from storymem.film.events import ShotFinished, ShotReused, ShotStale, ShotStarted, StepDone
-from storymem.film.manifest import shot_seed
+from storymem.film.picks import shot_seed
 from storymem.film.project import Film
 
 IDS = ["01-01", "01-02", "01-03"]

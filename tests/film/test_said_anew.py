@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from filming import Studio
 
-from storymem.cli.options import film_settings, model_request
+from storymem.cli.film_options import film_settings
+from storymem.cli.options import model_request
 from storymem.film.film_settings import FilmSettings
 from storymem.film.manifest import Manifest
 from storymem.film.pipeline_maker import ModelChoice

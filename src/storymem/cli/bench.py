@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from storymem.cli.film_options import film_settings
 from storymem.cli.options import (
     MACHINE,
     SAMPLING,
@@ -18,13 +19,13 @@ from storymem.cli.options import (
     LoraOption,
     ModelOption,
     OffloadOption,
-    film_settings,
     maker_of,
     parse_size,
     runtime_of,
     tools_of,
 )
 from storymem.errors import FilmError, SettingsError
+from storymem.film.critics import NO_CRITIC
 from storymem.settings import MAX_FPS
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class ModelTools:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The settings of a film as `storymem generate` would have them; can be sent to another process."""
+    """The settings of a film as `storymem generate` would have them, of one take each; can go to another process."""
 
     resolved: ResolvedModel
     sampling: Mapping[str, Any]
@@ -102,6 +103,8 @@ class ModelSettings:
             continue_with=None,
             negative_prompt=None,
             portraits=False,
+            takes=1,  # what is compared are ways to remember, and not critics
+            critic=NO_CRITIC,
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from storymem.cli.film_options import film_settings, refuse_contradictions
 from storymem.cli.film_work import export_products, is_complete, moved_notes, say_stale, stopping_cleanly
 from storymem.cli.options import (
     MACHINE,
@@ -29,12 +30,10 @@ from storymem.cli.options import (
     VaeTiling,
     What,
     encoder_name,
-    film_settings,
     maker_of,
     model_request,
     parse_size,
     products_of,
-    refuse_contradictions,
     runtime_of,
     tools_of,
 )
@@ -73,6 +72,13 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", rich_help_panel=SAMPLING)] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the film; every shot's follows from it.", rich_help_panel=SAMPLING)
+    ] = None,
+    takes: Annotated[
+        int | None, typer.Option(help="Of each shot; the critic puts the best into the film.", rich_help_panel=SAMPLING)
+    ] = None,
+    critic: Annotated[
+        str | None,
+        typer.Option(help="Who chooses among takes: storyland, or none for the first.", rich_help_panel=SAMPLING),
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="Of the high-noise expert.", rich_help_panel=SAMPLING)] = None,
     guidance_2: Annotated[
@@ -221,10 +227,12 @@ def generate(
         continue_with=continue_with,
         negative_prompt=negative_prompt,
         portraits=portraits,
+        takes=takes,
+        critic=critic,
     )
-    refuse_contradictions(settings, portraits=portraits, quality=quality)
+    refuse_contradictions(settings, portraits=portraits, quality=quality, critic=critic)
     refuse_blind(resolved, story, settings)
-    tools = tools_of(maker, settings.memory, before)
+    tools = tools_of(maker, settings.memory, before, critic=settings.critic)
     notes = remarks(story, settings, resolved)
     if begun is not None and before is None:
         notes += _not_kept(output, begun.differences(settings, tools.facts(settings.memory)))

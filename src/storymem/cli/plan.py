@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from storymem.cli.film_work import moved_notes
 from storymem.cli.show import clock, counted, shots_and_portraits
+from storymem.film.critics import NO_CRITIC
 
 if TYPE_CHECKING:
+    from storymem.film.film_settings import FilmSettings
     from storymem.film.plan import PlannedShot
     from storymem.film.project import Film
     from storymem.film.tools import Tools
@@ -53,9 +55,9 @@ def show_plan(
     now = {shot.id for shot in manifest.shots_until(until)}
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
     to_make = [p for p in plan if p.shot.id in now and (p.take is None or (remake and p.status == "stale"))]
-    seconds = estimate(plan, len(to_make))
+    seconds = estimate(plan, sum(p.wanted for p in to_make))
     if seconds is None and seconds_of is not None:
-        seconds = sum(map(seconds_of, to_make))
+        seconds = sum(seconds_of(p) * p.wanted for p in to_make)
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
     frames = sum(planned.num_frames - planned.drop for planned in plan if planned.shot.portrait_of is None)
     if as_json:
@@ -91,7 +93,7 @@ def show_plan(
         f"{model}, {sampling.width}x{sampling.height}, {sampling.fps} fps, "
         f"{counted(sampling.num_inference_steps, 'step')} of {sampling.solver}, shift {sampling.shift:g}, "
         f"{_guidance(sampling)}, "
-        f"film seed {manifest.settings.seed}",
+        f"film seed {manifest.settings.seed}{_takes_of(manifest.settings)}",
         f"memory: {memory.capacity} keyframes, the first {memory.sink} stay, S = {sampling.memory_stride}; {seen}"
         f"encoder {memory.encoder}, scorer {memory.scorer}",
     ):
@@ -112,7 +114,9 @@ def show_plan(
         for take in _takes(film, planned) if len(planned.kept) > 1 else ():
             mark = "in the film" if planned.take is not None and planned.take.key == take["key"] else "kept"
             when = "" if take["made_at"] is None else f"  made {_local(take['made_at'])}"
-            console.print(Text(f"{indent}take {take['key'][:16]}  seed {take['seed']}{when}  {mark}", style="dim"))
+            score = "" if take["score"] is None else f"  score {take['score']:.2f}"
+            text = f"{indent}take {take['key'][:16]}  seed {take['seed']}{score}{when}  {mark}"
+            console.print(Text(text, style="dim"))
             if take["prompt"] not in (None, planned.prompt):
                 console.print(Text(f"{indent}  of {take['prompt']}", style="dim"))
     said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
@@ -169,6 +173,13 @@ def _guidance(sampling: SamplingConfig) -> str:
     return said
 
 
+def _takes_of(settings: FilmSettings) -> str:
+    if settings.takes == 1:
+        return ""
+    who = "" if settings.critic == NO_CRITIC else f", the critic {settings.critic} chooses"
+    return f"; {settings.takes} takes of each shot{who}"
+
+
 def _facts(planned: PlannedShot) -> list[str | tuple[str, str]]:
     """The line beside a shot's id, in parts with their styles."""
     parts: list[str | tuple[str, str]] = [
@@ -210,7 +221,8 @@ def _takes(film: Film, planned: PlannedShot) -> list[dict[str, Any]]:
         except FilmError:
             take = None
         about = (None, None) if take is None else (take.record.made.get("at"), take.record.prompt)
-        out.append({"key": kept.key, "seed": kept.seed, "made_at": about[0], "prompt": about[1]})
+        told = {"made_at": about[0], "prompt": about[1]}
+        out.append({"key": kept.key, "seed": kept.seed, "score": kept.score, **told})
     return out
 
 
@@ -220,7 +232,7 @@ def _local(at: str) -> str:
 
 
 def estimate(plan: Sequence[PlannedShot], count: int) -> float | None:
-    """Seconds to make so many shots, from the pace of the takes that are there; None without any."""
+    """Seconds to make so many takes, from the pace of the takes that are there; None without any."""
     past = [
         float(planned.take.record.made["seconds"])
         for planned in plan

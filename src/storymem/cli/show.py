@@ -18,7 +18,9 @@ from storymem.film.events import (
     ShotStale,
     ShotStarted,
     StepDone,
+    TakeChosen,
     TakeDamaged,
+    TakeFinished,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class TerminalShow:
         self._film: TaskID | None = None
         self._shot: TaskID | None = None
         self._work: dict[str, TaskID] = {}
-        self._line: str = ""
+        self._mode = self._which = self._line = ""  # of the shot in hand
 
     def say(self, kind: str, text: str, **data: Any) -> None:
         """Print a line."""
@@ -102,8 +104,16 @@ class TerminalShow:
             case ShotStarted():
                 memory = f"sees {counted(len(event.memory), 'keyframe')}"
                 after = f", continues {event.continues}" if event.continues else ""
-                self._line = f"{event.mode}, seed {event.seed}, {memory}{after}"
-                self._shot = self._progress.add_task(f"shot {event.shot_id}", total=event.steps, left="loading")
+                self._mode, self._which, self._line = event.mode, f"seed {event.seed}", f"{memory}{after}"
+                several = f", take {event.take} of {event.takes}" if event.takes > 1 else ""
+                self._end_shot()
+                self._shot = self._progress.add_task(
+                    f"shot {event.shot_id}{several}", total=event.steps, left="loading"
+                )
+            case TakeFinished():
+                self._end_shot()
+            case TakeChosen():
+                self._which = f"take {event.take} of {event.takes}"
             case StepDone():
                 if self._shot is not None:
                     self._progress.update(
@@ -117,12 +127,13 @@ class TerminalShow:
                 number = len(event.keyframes)
                 self._line += f"; {counted(number, 'new keyframe')}" if number else "; no new keyframe"
             case ShotFinished():
-                if self._shot is not None:
-                    self._progress.remove_task(self._shot)
-                    self._shot = None
+                self._end_shot()
                 if self._film is not None:
                     self._progress.advance(self._film)
-                self.say("shot", f"  {event.shot_id}  made in {clock(event.seconds)}  ({self._line})")
+                self.say(
+                    "shot",
+                    f"  {event.shot_id}  made in {clock(event.seconds)}  ({self._mode}, {self._which}, {self._line})",
+                )
             case ShotReused():
                 self.say("shot", f"  {event.shot_id}  is there already")
             case ShotStale():
@@ -134,6 +145,11 @@ class TerminalShow:
                 if self._film is not None:
                     self._progress.remove_task(self._film)
                     self._film = None
+
+    def _end_shot(self) -> None:
+        if self._shot is not None:
+            self._progress.remove_task(self._shot)
+            self._shot = None
 
 
 def _what_to_make(event: FilmPlanned) -> str:

@@ -1,4 +1,4 @@
-"""What chooses a film's keyframes, read when it is first needed: a plan asks what it is, and nothing more of it."""
+"""What chooses a film's keyframes and takes, read when first needed: a plan asks what it is, and nothing more of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from storymem.film.critics import Critic, critic_named
 from storymem.film.out_of_memory import enough_memory
 from storymem.memory.bank import FloatArray
 from storymem.memory.encoders import AestheticScorer, FrameEncoder, load_encoder, load_scorer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from storymem.memory.clip import ClipEncoder
     from storymem.memory.hpsv3 import Hpsv3Scorer
 
-__all__ = ["DeferredEncoder", "DeferredScorer", "encoder_for", "scorer_for"]
+__all__ = ["DeferredCritic", "DeferredEncoder", "DeferredScorer", "critic_for", "encoder_for", "scorer_for"]
 
 T = TypeVar("T")
 
@@ -94,6 +95,25 @@ class DeferredScorer(_Deferred["Hpsv3Scorer"]):
             finally:
                 if self._rests:
                     scorer.to("cpu")
+
+
+class DeferredCritic(_Deferred[Critic]):
+    """A `Critic` that is read when the first take is to be judged."""
+
+    def score(self, frames: FloatArray, *, prompt: str, pictures: FloatArray) -> float:
+        """See `Critic.score`."""
+        with enough_memory(f"while {self.name} judged a take", "try --takes 1"):
+            return self._tool.score(frames, prompt=prompt, pictures=pictures)
+
+
+def critic_for(name: str) -> Critic | None:
+    """The critic of a film, by its name in the settings; None for ``none``.
+
+    Raises:
+        SettingsError: nobody has that name.
+    """
+    load = critic_named(name)
+    return None if load is None else DeferredCritic(name, name, load, instead="--takes 1")
 
 
 def encoder_for(name: str, *, device: str, known: str | None = None) -> FrameEncoder:

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
 
-import numpy as np
-
-from storymem.errors import FilmDamagedError, FilmError, ModelError, SettingsError
+from storymem.errors import FilmError, SettingsError
 from storymem.film.events import (
     Event,
     FilmFinished,
     FilmPlanned,
-    KeyframesChosen,
-    ShotFinished,
     ShotReused,
     ShotStale,
-    ShotStarted,
-    StepDone,
-    TakeDamaged,
 )
-from storymem.film.maker import FloatArray, ShotRequest
-from storymem.film.manifest import shot_seed
+from storymem.film.making import OnStepDone, TakeMaker
 from storymem.film.override import Override
 from storymem.film.pace import Pace
-from storymem.film.plan import PlannedShot, plan_film, plan_shot, recipe_of
-from storymem.film.portraits import label_of, portrait_keyframe
+from storymem.film.picks import shot_seed
+from storymem.film.plan import PlannedShot, plan_film, plan_shot
 from storymem.film.project import Film
-from storymem.film.sealed import set_aside
-from storymem.film.takes import SeenKeyframe, Take, preview_name
 from storymem.film.tools import Tools
-from storymem.film.walk import Sight, Walk
-from storymem.memory.bank import Keyframe
-from storymem.memory.keyframes import choose_keyframes
+from storymem.film.walk import Walk
 from storymem.settings import check_seed
 from storymem.story.model import Shot
 
 __all__ = ["Director", "OnStepDone"]
-
-OnStepDone = Callable[[StepDone], None]
-"""Takes the events that happen while the model works; see `storymem.film.events`."""
 
 
 class Director:
@@ -106,13 +88,15 @@ class Director:
         )
         if todo:
             self._tools.ready()
-        walk = Walk(film)
-        made, reused, stale = [], [], []
+        walk, maker = Walk(film), TakeMaker(film, self._tools, pace, on_step)
+        made: list[str] = []
+        reused: list[str] = []
+        stale: list[str] = []
         for shot in shots:
             planned, sight = plan_shot(film, walk, shot, verify=True)
             take = planned.take
             if planned.status == "damaged":
-                yield self._set_aside(planned)
+                yield maker.set_aside(planned)
             if take is not None and planned.status == "stale" and not remake_stale:
                 stale.append(shot.id)
                 yield ShotStale(shot.id, take.key, planned.reason)
@@ -122,15 +106,13 @@ class Director:
                         f"Shot {shot.id} continues shot {walk.unfit}, whose take has another size than the film: "
                         "make the stale shots again with --remake."
                     )
-                if planned.status != "done":
-                    take = yield from self._kept(planned)
-                if take is not None:
+                if take is not None and planned.status == "done":
                     film.enter(take)
                     reused.append(shot.id)
                     yield ShotReused(shot.id, take.key)
                 else:
-                    take = yield from self._make(planned, sight, pace, on_step)
-                    made.append(shot.id)
+                    take, is_new = yield from maker.settle(planned, sight)
+                    (made if is_new else reused).append(shot.id)
             walk.leave(shot, take)
         film.save(film.manifest)  # with new settings and nothing to make, they are noted now
         yield FilmFinished(film.folder, tuple(made), tuple(reused), tuple(stale), perf_counter() - begun)
@@ -186,6 +168,7 @@ class Director:
                 f"Shot {shot.id} cannot be retaken before shot {walk.decided_after} is made: "
                 f"run `storymem generate`{how} first."
             )
+        planned = replace(planned, wanted=1)  # whatever number of takes the film has of each shot
         pace = self._pace((planned,), (planned,))
         yield FilmPlanned(
             title=film.manifest.story.title,
@@ -194,16 +177,9 @@ class Director:
             to_make=(shot.id,),
             seconds_left=pace.estimate(),
         )
-        take = yield from self._kept(planned)
-        made: tuple[str, ...] = ()
-        reused: tuple[str, ...] = ()
-        if take is None:
-            yield from self._make(planned, sight, pace, on_step)
-            made = (shot.id,)
-        else:
-            film.enter(take)
-            reused = (shot.id,)
-            yield ShotReused(shot.id, take.key)
+        is_new = yield from TakeMaker(film, self._tools, pace, on_step).retake(planned, sight)
+        made = (shot.id,) if is_new else ()
+        reused = () if is_new else (shot.id,)
         stale = []
         for later in plan_film(film):
             if later.status == "stale" and later.take is not None:
@@ -235,137 +211,6 @@ class Director:
             return replace(override, seed=seed)
         if prompt is not None:
             return override
-        number = override.retakes + 1
+        # Numbers below are, or were, those of takes to choose from.
+        number = max(override.retakes + 1, manifest.pick(shot_id).of, manifest.settings.takes)
         return replace(override, seed=shot_seed(manifest.settings.seed, shot_id, number), retakes=number)
-
-    def _set_aside(self, planned: PlannedShot) -> TakeDamaged:
-        film, shot_id = self._film, planned.shot.id
-        key = film.manifest.chosen.get(shot_id) or planned.key
-        assert key is not None
-        folder = film.takes.folder_of(shot_id, key)
-        aside = set_aside(folder) if folder.exists() else None
-        return TakeDamaged(shot_id, key, planned.reason, aside)
-
-    def _kept(self, planned: PlannedShot) -> Generator[Event, None, Take | None]:
-        """A whole take of the right key that is there already."""
-        assert planned.key is not None
-        takes, shot_id = self._film.takes, planned.shot.id
-        try:
-            return takes.find(shot_id, planned.key, verify=True)
-        except FilmDamagedError as error:
-            aside = set_aside(takes.folder_of(shot_id, planned.key))
-            yield TakeDamaged(shot_id, planned.key, str(error), aside)
-            return None
-
-    def _make(
-        self, planned: PlannedShot, sight: Sight, pace: Pace, on_step: OnStepDone | None
-    ) -> Generator[Event, None, Take]:
-        """Make a take, write it and put it into the film."""
-        film, shot = self._film, planned.shot
-        sampling = replace(film.manifest.settings.sampling, num_frames=planned.num_frames)
-        yield ShotStarted(
-            shot_id=shot.id,
-            index=shot.index,
-            mode=sight.mode,
-            seed=planned.seed,
-            num_frames=planned.num_frames,
-            steps=sampling.num_inference_steps,
-            memory=sight.seen,
-            continues=sight.continues,
-            reason=planned.reason or planned.status,
-        )
-        request = ShotRequest(
-            prompt=planned.full_prompt,
-            negative_prompt=planned.negative_prompt,
-            seed=planned.seed,
-            sampling=sampling,
-            memory=sight.bank.frames,
-            known_frames=sight.known_frames,
-        )
-        begun = working = perf_counter()
-        pace.begin(planned)
-
-        def step(done: int, steps: int) -> None:
-            nonlocal working
-            if not done:  # what loading took says nothing of the shots to come
-                working = perf_counter()
-                pace.begin(planned)
-                return
-            event = pace.step(done, steps)
-            if on_step is not None:
-                on_step(event)
-
-        frames = _checked(self._tools.maker.make(request, step), request, shot.id)
-        making = perf_counter() - working
-        keyframes = self._keyframes(frames, shot, sight)
-        choosing = perf_counter() - working - making
-        take = film.takes.write(
-            recipe_of(film, shot, sight),
-            shot_id=shot.id,
-            prompt=planned.prompt,
-            mode=request.mode,
-            frames=frames,
-            keyframes=keyframes,
-            saw=sight.seen,
-            continues=sight.continues,
-            made=self._made(making, choosing, sampling.num_inference_steps, batch_cfg=sampling.batch_cfg),
-        )
-        folder = take.folder.relative_to(film.folder).as_posix()
-        yield KeyframesChosen(
-            shot.id,
-            tuple(
-                SeenKeyframe(k.id, label_of(shot, k.frame_index), f"{folder}/{preview_name(number)}")
-                for number, k in enumerate(take.record.keyframes)
-            ),
-        )
-        film.enter(take)
-        pace.end()
-        yield ShotFinished(shot.id, take.key, perf_counter() - begun)
-        return take
-
-    def _keyframes(self, frames: FloatArray, shot: Shot, sight: Sight) -> tuple[Keyframe, ...]:
-        """What the memory keeps of these frames."""
-        if shot.portrait_of is not None:
-            return (portrait_keyframe(frames, encoder=self._tools.encoder, shot=shot),)
-        return choose_keyframes(
-            frames,
-            encoder=self._tools.encoder,
-            scorer=self._tools.scorer,
-            config=self._film.manifest.settings.memory,
-            bank=sight.bank,
-            shot_id=shot.id,
-            shot_index=shot.index,
-        )
-
-    def _made(self, making: float, choosing: float, steps: int, *, batch_cfg: bool) -> dict[str, Any]:
-        """When and how: for people and for estimates; nothing depends on it."""
-        from importlib.metadata import version
-
-        return {
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(making, 3),
-            "seconds_per_step": round(making / steps, 4),
-            "seconds_for_keyframes": round(choosing, 3),
-            "batch_cfg": batch_cfg,
-            "model": dict(self._tools.maker.description),
-            "storymem": version("storymem"),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-        }
-
-
-def _checked(frames: FloatArray, request: ShotRequest, shot_id: str) -> FloatArray:
-    """The frames, if they are a shot: a film must not remember what is none."""
-    sampling = request.sampling
-    shape = (sampling.num_frames, 3, sampling.height, sampling.width)
-    if frames.shape != shape or frames.dtype != np.float32:
-        raise ModelError(
-            f"Shot {shot_id}: the model gave frames of {frames.dtype} {list(frames.shape)} in place of float32 "
-            f"{list(shape)}: it does not fit these settings."
-        )
-    if not np.isfinite(frames).all():
-        raise ModelError(
-            f"Shot {shot_id}: the model gave values that are no numbers, so it overflowed: "
-            "run it in bfloat16 or float32."
-        )
-    return frames

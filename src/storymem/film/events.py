@@ -29,7 +29,9 @@ __all__ = [
     "ShotStale",
     "ShotStarted",
     "StepDone",
+    "TakeChosen",
     "TakeDamaged",
+    "TakeFinished",
 ]
 
 
@@ -76,6 +78,8 @@ class ShotStarted(Event):
         memory: what it sees, oldest first.
         continues: the shot whose last frames it begins with.
         reason: why it is made.
+        take: which of its takes this is, from 1.
+        takes: how many are made.
     """
 
     shot_id: str
@@ -87,6 +91,8 @@ class ShotStarted(Event):
     memory: tuple[SeenKeyframe, ...]
     continues: str | None
     reason: str
+    take: int = 1
+    takes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +136,50 @@ class ShotFinished(Event):
     Attributes:
         shot_id: the shot.
         key: of the take.
-        seconds: that the model took, the choice of keyframes, and writing.
+        seconds: that the model took, the choice of keyframes, and writing; of all takes that were made.
     """
 
     shot_id: str
     key: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeFinished(Event):
+    """One of several takes of a shot is on the disk; told only where there are several.
+
+    Attributes:
+        shot_id: the shot.
+        key: of the take.
+        take: which it is, from 1.
+        takes: how many are made.
+        seconds: as of `ShotFinished`.
+    """
+
+    shot_id: str
+    key: str
+    take: int
+    takes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeChosen(Event):
+    """Of several takes of a shot one is chosen.
+
+    Attributes:
+        shot_id: the shot.
+        key: of the take.
+        take: which it is, from 1.
+        takes: how many there are.
+        scores: of all of them, in their order, as the critic has it; none without one.
+    """
+
+    shot_id: str
+    key: str
+    take: int
+    takes: int
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

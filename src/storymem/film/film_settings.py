@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from storymem.errors import SettingsError
+from storymem.film.critics import NO_CRITIC
 from storymem.settings import MemoryConfig, SamplingConfig, check_seed
 from storymem.story.model import DEFAULT_FPS, Story
 
@@ -31,6 +32,8 @@ class FilmSettings:
         negative_prompt: of every shot without its own.
         portraits: every described character without reference images gets a portrait, unless the script says otherwise.
         portrait_prompt: of the portraits to which the script gives none; ``{name}`` is the character's name.
+        takes: how many are made of each portrait and shot to which neither the script nor a retake gives a seed.
+        critic: which of them goes into the film, by the name of one of `storymem.film.critics`; ``none``: the first.
     """
 
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -40,8 +43,12 @@ class FilmSettings:
     negative_prompt: str = ""
     portraits: bool = False
     portrait_prompt: str = PORTRAIT_PROMPT
+    takes: int = 1
+    critic: str = NO_CRITIC
 
     def __post_init__(self) -> None:
+        if self.takes < 1:
+            raise SettingsError(f"takes is {self.takes}; there must be at least 1 of each shot.")
         if self.continue_with not in ("mi2v", "mm2v"):
             raise SettingsError(f"continue_with is {self.continue_with!r}; it must be mi2v or mm2v.")
         check_seed(self.seed)
@@ -58,6 +65,8 @@ class FilmSettings:
         negative_prompt: str | None = None,
         portraits: bool | None = None,
         portrait_prompt: str | None = None,
+        takes: int | None = None,
+        critic: str | None = None,
     ) -> FilmSettings:
         """The settings of a story's film: our defaults, over them what the script says, over that what is given here.
 
@@ -70,6 +79,8 @@ class FilmSettings:
             negative_prompt: of every shot without its own.
             portraits: see the class.
             portrait_prompt: see the class.
+            takes: see the class.
+            critic: see the class.
 
         Raises:
             SettingsError: a value is outside its range.
@@ -86,6 +97,8 @@ class FilmSettings:
             negative_prompt=_first_said(negative_prompt, said.negative_prompt, ""),
             portraits=_first_said(portraits, said.portraits, False),
             portrait_prompt=_first_said(portrait_prompt, PORTRAIT_PROMPT),
+            takes=_first_said(takes, said.takes, 1),
+            critic=_first_said(critic, NO_CRITIC),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -13,6 +12,7 @@ from storymem.errors import FilmDamagedError, FilmError, SettingsError
 from storymem.film.film_settings import FilmSettings
 from storymem.film.maker import MOTION_FRAMES
 from storymem.film.override import Override
+from storymem.film.picks import Pick, shot_seed
 from storymem.film.portraits import no_such_shot, portraits_of, shots_until
 from storymem.film.recipe import Recipe
 from storymem.film.record import pack_record, unpack_record
@@ -22,26 +22,10 @@ from storymem.story.model import MAX_NUM_FRAMES, Shot, Story
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["KeptTake", "Manifest", "ToolFacts", "read_manifest", "shot_seed", "write_manifest"]
+__all__ = ["KeptTake", "Manifest", "ToolFacts", "read_manifest", "write_manifest"]
 
 VERSION = 1
 _FORMAT = "storymem film"
-_SEED_BITS = 53  # every program that reads JSON can hold such a number exactly
-
-
-def shot_seed(film_seed: int, shot_id: str, retake: int = 0) -> int:
-    """The seed of a shot that the script gives none: 53 bits of SHA-256, so no two shots share one.
-
-    It depends on nothing but the film's seed, the shot's id and how often it was retaken with a new seed: other shots
-    may come and go.
-
-    Args:
-        film_seed: the film's own.
-        shot_id: the shot.
-        retake: 0 for the first take.
-    """
-    text = f"storymem seed\n{film_seed}\n{shot_id}\n{retake}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +49,17 @@ class ToolFacts:
 
 @dataclass(frozen=True, slots=True)
 class KeptTake:
-    """A finished take: its key and the seed that it was made from."""
+    """A finished take.
+
+    Attributes:
+        key: of it.
+        seed: that it was made from.
+        score: what the critic thought of it, beside others of the same shot; None if it was not asked.
+    """
 
     key: str
     seed: int
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +76,7 @@ class Manifest:
         chosen: by shot id, the key of the take that is in the film; of shots that left the script, that was.
         kept: by shot id, all finished takes, oldest first.
         overrides: by shot id, likewise.
+        picks: by shot id, likewise, which of several takes was chosen.
         pinned: ids of keyframes that always stay in the memory.
         banned: ids of keyframes that never enter it.
     """
@@ -98,6 +90,7 @@ class Manifest:
     chosen: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, tuple[KeptTake, ...]] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    picks: Mapping[str, Pick] = field(default_factory=dict)
     pinned: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
 
@@ -134,14 +127,24 @@ class Manifest:
         return self.overrides.get(shot_id, Override())
 
     def seed_of(self, shot_id: str) -> int:
-        """The seed that the shot's next take has: a retake's, or the script's, or the one that follows from its id."""
+        """The seed of the shot's take in the film: a retake's, or the script's, or one that follows from its id."""
         seed = self.override(shot_id).seed
         return self.own_seed(shot_id) if seed is None else seed
 
     def own_seed(self, shot_id: str) -> int:
         """The seed that the shot has without a retake: the script's, or the one that follows from its id."""
         shot = self.shot(shot_id)
-        return shot.seed if shot.seed is not None else shot_seed(self.settings.seed, shot_id)
+        return shot.seed if shot.seed is not None else shot_seed(self.settings.seed, shot_id, self.pick(shot_id).number)
+
+    def seeds_of(self, shot_id: str) -> tuple[int, ...]:
+        """Those of all takes that are to be made of a shot: one, if a retake or the script says which."""
+        if self.override(shot_id).seed is not None or self.shot(shot_id).seed is not None:
+            return (self.seed_of(shot_id),)
+        return tuple(shot_seed(self.settings.seed, shot_id, number) for number in range(self.settings.takes))
+
+    def pick(self, shot_id: str) -> Pick:
+        """Which of several takes of a shot was chosen; the first of one, if there never were more."""
+        return self.picks.get(shot_id, Pick())
 
     def prompt_of(self, shot_id: str) -> tuple[str, str]:
         """The prompt that the shot's next take has: as written, and with the cast woven in."""
@@ -221,18 +224,25 @@ class Manifest:
         """Every film-wide setting under one flat name, as JSON values."""
         return _flat(self.settings, self.tools)
 
-    def with_take(self, shot_id: str, kept: KeptTake, override: Override | None = None) -> Manifest:
+    def with_take(
+        self, shot_id: str, kept: KeptTake, override: Override | None = None, pick: Pick | None = None
+    ) -> Manifest:
         """The film with this take chosen, and with what was changed for it."""
-        takes = self.kept.get(shot_id, ())
-        if all(take.key != kept.key for take in takes):
-            takes = (*takes, kept)
         overrides = self.overrides if override is None else {**self.overrides, shot_id: override}
         return replace(
-            self,
+            self.with_kept(shot_id, (kept,)),
             chosen={**self.chosen, shot_id: kept.key},
-            kept={**self.kept, shot_id: takes},
             overrides={shot: changed for shot, changed in overrides.items() if changed != Override()},
+            picks=self.picks if pick is None else {**self.picks, shot_id: pick},
         )
+
+    def with_kept(self, shot_id: str, takes: Sequence[KeptTake]) -> Manifest:
+        """The film knowing of these takes; of those that it knew, what it did not know of them yet."""
+        found = {take.key: take for take in self.kept.get(shot_id, ())}
+        for take in takes:
+            if take.key not in found or take.score is not None:
+                found[take.key] = take
+        return replace(self, kept={**self.kept, shot_id: tuple(found.values())})
 
     def differences(self, settings: FilmSettings, tools: ToolFacts) -> list[str]:
         """In words, each film-wide setting that differs from what is asked for now."""
@@ -262,13 +272,14 @@ class Manifest:
             shot_id: override.of(before[shot_id].prompt) if shot_id in before else override
             for shot_id, override in self.overrides.items()
         }
-        chosen = dict(self.chosen)
+        chosen, picks = dict(self.chosen), dict(self.picks)
         for new in asked.all_shots:
             old, override = before.get(new.id), overrides.get(new.id)
             # The id of a portrait may have become another's, or that of a shot.
             if not (old.portrait_of == new.portrait_of if old else new.id in chosen and comes_back(new)):
                 chosen.pop(new.id, None)
                 overrides.pop(new.id, None)
+                picks.pop(new.id, None)
             elif old is not None and override is not None:
                 if old.seed != new.seed:
                     override = replace(override, seed=None)
@@ -283,6 +294,7 @@ class Manifest:
             references=references,
             chosen=chosen,
             overrides=overrides,
+            picks=picks,
         )
 
 
@@ -300,6 +312,8 @@ def _flat(settings: FilmSettings, tools: ToolFacts) -> dict[str, object]:
         "continue_with": settings.continue_with,
         "negative_prompt": settings.negative_prompt,
         "portraits": settings.portraits,
+        "takes": settings.takes,
+        "critic": settings.critic,
         "model": tools.model,
         "encoder": tools.encoder,
         "scorer": tools.scorer,
@@ -309,7 +323,7 @@ def _flat(settings: FilmSettings, tools: ToolFacts) -> dict[str, object]:
 def write_manifest(manifest: Manifest) -> bytes:
     """The content of `film.json`; the same manifest always gives the same bytes."""
     plain = _adapter().dump_python(manifest, mode="json")
-    for name in ("chosen", "kept", "overrides"):  # in the order of their names, not of what was done when
+    for name in ("chosen", "kept", "overrides", "picks"):  # in the order of their names, not of what was done when
         plain[name] = dict(sorted(plain[name].items()))
     return pack_record({"format": _FORMAT, "version": VERSION, **plain})
 

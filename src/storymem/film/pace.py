@@ -43,7 +43,7 @@ class Pace:
         self._clock = clock
         self._steps = steps
         self._max_memory = max_memory
-        self._left = list(todo)
+        self._left = [planned for planned in todo for _ in range(planned.wanted)]
         past = [
             float(take.record.made["seconds"]) / (steps_of * self._weight(planned))
             for planned in plan
@@ -62,8 +62,11 @@ class Pace:
         return None if self._past is None else self._past * self._steps * sum(map(self._weight, self._left))
 
     def begin(self, shot: PlannedShot) -> None:
-        """A shot begins; it need not be one that was to be made when the film was planned."""
-        self._left = [other for other in self._left if other.shot.id != shot.shot.id]
+        """A take begins, or begins again; it need not be of a shot that was to be made when the film was planned."""
+        if shot is not self._shot:
+            ids = [other.shot.id for other in self._left]
+            if shot.shot.id in ids:
+                del self._left[ids.index(shot.shot.id)]
         self._shot = shot
         self._since = self._clock()
 
@@ -80,9 +83,13 @@ class Pace:
         return StepDone(shot.shot.id, done, steps, rate * self._weight(shot), mine, mine + others)
 
     def end(self) -> None:
-        """The shot in hand is finished."""
+        """The take in hand is finished."""
         assert self._shot is not None, "begin comes first"
         self._after.append((self._clock() - self._since, self._shot.num_frames))
+
+    def leave(self, shot_id: str) -> None:
+        """A shot is finished, with or without all of its takes made now."""
+        self._left = [other for other in self._left if other.shot.id != shot_id]
 
     def _rate(self) -> float:
         """Seconds per step and latent frame."""

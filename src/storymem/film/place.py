@@ -6,9 +6,10 @@ from pathlib import Path
 
 from storymem.errors import FilmError
 from storymem.film.lock import HOLDER, LOCK
+from storymem.film.manifest import Manifest, read_manifest
 from storymem.film.storage import TEMPORARY, make_folder, storing
 
-__all__ = ["MANIFEST", "REFERENCES", "TAKES", "check_place", "make_place"]
+__all__ = ["MANIFEST", "REFERENCES", "TAKES", "check_place", "load_manifest", "make_place"]
 
 MANIFEST = "film.json"
 TAKES = "takes"
@@ -54,3 +55,21 @@ def _no_file_in_the_way(folder: Path) -> None:
             in_the_way = place.is_file()
         if in_the_way:
             raise FilmError(f"{place}: is a file: choose a folder.")
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """What `film.json` in a folder says.
+
+    Raises:
+        FilmError: there is none, it cannot be read, or a newer storymem wrote it.
+        FilmDamagedError: it is not as it was written.
+    """
+    path = folder / MANIFEST
+    try:
+        return read_manifest(path.read_bytes(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FilmError(
+            f"{folder}: there is no film in this folder: make one with `storymem generate SCRIPT -o {folder}`."
+        ) from None
+    except OSError as error:
+        raise FilmError(f"{path}: cannot be read ({error.strerror}): mend its rights or the disk.") from error

@@ -48,6 +48,7 @@ class PlannedShot:
         key: of the take that it should have; None while the memory is not decided.
         take: the take in the film, if there is a whole one.
         kept: all finished takes of the shot, oldest first.
+        wanted: how many takes are to be made of it where it is made.
     """
 
     shot: Shot
@@ -64,6 +65,7 @@ class PlannedShot:
     key: str | None
     take: Take | None
     kept: tuple[KeptTake, ...]
+    wanted: int = 1
 
     @property
     def drop(self) -> int:
@@ -88,7 +90,8 @@ class PlannedShot:
             "reason": self.reason,
             "key": self.key,
             "chosen": None if self.take is None else self.take.key,
-            "takes": [{"key": kept.key, "seed": kept.seed} for kept in self.kept],
+            "takes": [{"key": kept.key, "seed": kept.seed, "score": kept.score} for kept in self.kept],
+            "wanted_takes": self.wanted,
         }
 
 
@@ -96,8 +99,8 @@ def _plain(seen: SeenKeyframe) -> dict[str, str]:
     return {"id": seen.id, "label": seen.label, "picture": seen.picture}
 
 
-def recipe_of(film: Film, shot: Shot, sight: Sight) -> Recipe:
-    """What decides the take that a shot should have."""
+def recipe_of(film: Film, shot: Shot, sight: Sight, *, seed: int | None = None) -> Recipe:
+    """What decides the take that a shot should have; or another of its takes, which has this seed."""
     manifest = film.manifest
     settings, tools = manifest.settings, manifest.tools
     sampling = replace(settings.sampling, num_frames=shot.frames(settings.sampling))
@@ -110,7 +113,7 @@ def recipe_of(film: Film, shot: Shot, sight: Sight) -> Recipe:
     return Recipe(
         prompt=manifest.prompt_of(shot.id)[1],
         negative_prompt=_negative_prompt(film, shot),
-        seed=manifest.seed_of(shot.id),
+        seed=manifest.seed_of(shot.id) if seed is None else seed,
         sampling=Recipe.sampling_of(sampling),
         model=tools.model,
         memory=sight.bank.ids,
@@ -136,10 +139,11 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
     sight = walk.enter(shot)
     recipe = None if sight is None else recipe_of(film, shot, sight)
     chosen = film.manifest.chosen.get(shot.id)
+    wanted, of = len(film.manifest.seeds_of(shot.id)), film.manifest.pick(shot.id).of
     status: Status
     try:
         take = film.chosen_take(shot.id, verify=verify)
-        if chosen is None and recipe is not None:  # finished, but killed before film.json said so
+        if chosen is None and recipe is not None and wanted == 1:  # finished, but killed before film.json said so
             take = film.takes.find(shot.id, recipe.key, verify=verify)
     except FilmDamagedError as error:
         take, status, reason = None, "damaged", str(error)
@@ -151,6 +155,8 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
             status, reason = "stale", f"continues shot {walk.unfit}, whose take has another size than the film"
         elif recipe is None:
             status, reason = "done", f"is looked at again when shot {walk.decided_after} is made"
+        elif take.key == recipe.key and of < wanted:
+            status, reason = "stale", f"{wanted} takes wanted, and chosen from {of}"
         elif take.key == recipe.key:
             status, reason = "done", ""
         else:
@@ -173,6 +179,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         key=None if recipe is None else recipe.key,
         take=take,
         kept=film.manifest.kept.get(shot.id, ()),
+        wanted=wanted,
     )
     return planned, sight
 

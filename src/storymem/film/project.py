@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from storymem.film.manifest import (
     write_manifest,
 )
 from storymem.film.override import Override
-from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, make_place
+from storymem.film.picks import Pick
+from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, load_manifest, make_place
 from storymem.film.references import (
     Image,
     ReferenceStore,
@@ -70,7 +71,7 @@ class Film:
         Raises:
             FilmError, FilmDamagedError: as `open`.
         """
-        return _load(folder).references is not None if cls.is_in(folder) else (folder / REFERENCES).is_dir()
+        return load_manifest(folder).references is not None if cls.is_in(folder) else (folder / REFERENCES).is_dir()
 
     @classmethod
     def open(cls, folder: Path) -> Film:
@@ -80,7 +81,7 @@ class Film:
             FilmError: there is none, or a newer storymem made it.
             FilmDamagedError: `film.json` is not as it was written.
         """
-        return cls(folder, _load(folder))
+        return cls(folder, load_manifest(folder))
 
     @classmethod
     @contextmanager
@@ -93,9 +94,9 @@ class Film:
             FilmDamagedError: `film.json` is not as it was written.
             StorageError: the system refused a write.
         """
-        _load(folder)  # a folder without a film gets no lock file
+        load_manifest(folder)  # a folder without a film gets no lock file
         with locked(folder):
-            film = cls(folder, _load(folder), writable=True)
+            film = cls(folder, load_manifest(folder), writable=True)
             film._sweep()
             try:
                 yield film
@@ -187,7 +188,7 @@ class Film:
         asked.check_lengths()
         asked.check_pictures()
         saved = cls.is_in(folder)
-        before = _load(folder) if saved else asked
+        before = load_manifest(folder) if saved else asked
         if before.chosen and not adopt_settings and before.is_another(story):
             raise FilmError(
                 f"{folder}: holds the film {before.story.title!r} ({len(before.story.shots)} shots), and no shot of "
@@ -337,12 +338,16 @@ class Film:
         self.enter(take, override)
         return take
 
-    def enter(self, take: Take, override: Override | None = None) -> None:
+    def enter(
+        self, take: Take, override: Override | None = None, *, pick: Pick | None = None, beside: Sequence[KeptTake] = ()
+    ) -> None:
         """Put a take into the film; takes of its shot whose folders are gone leave the list of those that are kept.
 
         Args:
             take: of a shot of the film.
             override: what is changed in the shot with it; None leaves that as it is.
+            pick: likewise, as which of several takes it was chosen.
+            beside: all takes that it was chosen from, to be kept.
 
         Raises:
             StorageError: the system refused a write.
@@ -351,8 +356,8 @@ class Film:
         if self.manifest.chosen.get(shot_id) != take.key:
             self.takes.confirm(take)
         kept = tuple(k for k in self.manifest.kept.get(shot_id, ()) if self.takes.folder_of(shot_id, k.key).is_dir())
-        manifest = replace(self.manifest, kept={**self.manifest.kept, shot_id: kept})
-        self.save(manifest.with_take(shot_id, KeptTake(take.key, take.record.recipe.seed), override))
+        manifest = replace(self.manifest, kept={**self.manifest.kept, shot_id: kept}).with_kept(shot_id, beside)
+        self.save(manifest.with_take(shot_id, KeptTake(take.key, take.record.recipe.seed), override, pick))
 
     def _kept_take(self, shot_id: str, key: str) -> Take:
         self.manifest.shot(shot_id)
@@ -386,15 +391,3 @@ class Film:
         banned = tuple(sorted((set(self.manifest.banned) | bans) - pins - freed | (pins & bans)))
         MemoryPolicy.from_config(self.manifest.settings.memory, pinned=pinned, banned=banned)
         self.save(replace(self.manifest, pinned=pinned, banned=banned))
-
-
-def _load(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        return read_manifest(path.read_bytes(), path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise FilmError(
-            f"{folder}: there is no film in this folder: make one with `storymem generate SCRIPT -o {folder}`."
-        ) from None
-    except OSError as error:
-        raise FilmError(f"{path}: cannot be read ({error.strerror}): mend its rights or the disk.") from error

@@ -72,6 +72,8 @@ class ResolvedModel:
         memory: fields of `MemoryConfig` that suit it.
         portraits: whether its films have portraits of their cast if nobody says.
         portrait_prompt: of its portraits; None: it has none of its own.
+        takes: how many are made of each shot if nobody says.
+        critic: who chooses among them; None: nobody knows the model's shots.
         continue_with: how the memory LoRA continues a shot.
         note: what a user should know of it, each sentence with the name that it is said of.
         request: what was asked for.
@@ -86,6 +88,8 @@ class ResolvedModel:
     memory: Mapping[str, Any] = field(default_factory=dict)
     portraits: bool = False
     portrait_prompt: str | None = None
+    takes: int = 1
+    critic: str | None = None
     request: ModelRequest = field(default_factory=ModelRequest)
 
 
@@ -146,6 +150,8 @@ def resolve_model(request: ModelRequest) -> ResolvedModel:
         memory={} if base is None else dict(base.memory),  # can be sent to another process
         portraits=base is not None and base.portraits,
         portrait_prompt=None if base is None else base.portrait_prompt,
+        takes=1 if base is None else base.takes,
+        critic=None if base is None else base.critic,
         request=request,
     )
 

@@ -55,7 +55,7 @@ def leftovers(film: Film) -> tuple[Leftover, ...]:
             seen = planned.take.record.saw
             needed.add(planned.take.folder)
             needed.update(parent for picture in seen for parent in (film.folder / picture.picture).parents)
-        elif planned.key is None:
+        elif planned.key is None or planned.wanted > 1:  # some of its takes may be there, and none chosen yet
             undecided.add(film.takes.folder / planned.shot.id)
     found = [
         Leftover(folder.relative_to(film.folder).as_posix(), what, _size(folder))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storymem.film.choosers import DeferredEncoder, DeferredScorer
+from storymem.film.choosers import DeferredCritic, DeferredEncoder, DeferredScorer
+from storymem.film.critics import Critic
 from storymem.film.maker import ShotMaker
 from storymem.film.manifest import ToolFacts
 from storymem.memory.encoders import AestheticScorer, FrameEncoder
@@ -15,26 +16,28 @@ __all__ = ["Tools"]
 
 @dataclass(frozen=True)
 class Tools:
-    """The model that makes shots, and what chooses their keyframes.
+    """The model that makes shots, and what chooses their keyframes and takes.
 
     Attributes:
         maker: makes the shots.
         encoder: tells how alike two frames are.
         scorer: tells how good a frame is; None accepts every frame.
+        critic: tells which of several takes of a shot is best; None takes the first.
     """
 
     maker: ShotMaker
     encoder: FrameEncoder
     scorer: AestheticScorer | None = None
+    critic: Critic | None = None
 
     def ready(self) -> None:
-        """Read what chooses keyframes now, so that what is missing is told before a shot is made for nothing.
+        """Read what chooses keyframes and takes now, so that what is missing is told before a shot is made for nothing.
 
         Raises:
             ModelError: its weights are not there or incomplete, or there is not enough memory for them.
         """
-        for tool in (self.encoder, self.scorer):
-            if isinstance(tool, DeferredEncoder | DeferredScorer):
+        for tool in (self.encoder, self.scorer, self.critic):
+            if isinstance(tool, DeferredEncoder | DeferredScorer | DeferredCritic):
                 tool.ready()
 
     def facts(self, memory: MemoryConfig) -> ToolFacts:

@@ -41,6 +41,8 @@ class ModelEntry:
         memory: fields of `MemoryConfig` that suit the model better than the method's.
         portraits: its films are better with portraits of their cast; see `storymem.film.portraits`.
         portrait_prompt: a portrait's, of words that the model knows, with ``{name}`` in it; None: none of its own.
+        takes: how many of each shot are made if nobody says; more than one only where there is a critic.
+        critic: who knows which of its takes is best, by the name of one of `storymem.film.critics`; None: nobody.
         base: name of the model that a LoRA goes on.
         note: one sentence a user should know.
     """
@@ -60,6 +62,8 @@ class ModelEntry:
     memory: Mapping[str, Any] = field(default_factory=dict)
     portraits: bool = False
     portrait_prompt: str | None = None
+    takes: int = 1
+    critic: str | None = None
     base: str | None = None
     note: str = ""
 
@@ -123,6 +127,8 @@ _ENTRIES = (
         memory=MappingProxyType({"recall": "cast"}),
         portraits=True,
         portrait_prompt="{name} waves in the meadow at noon. Medium shot.",
+        takes=3,
+        critic="storyland",
         note="It knows the animals and places of Storyland and nothing else: see docs/storyland.md for what to ask it.",
     ),
     ModelEntry(

@@ -238,6 +238,9 @@ class DefaultsEntry(Form):
         description="true: a portrait of every described character without pictures is made before the film.",
         examples=[True],
     )
+    takes: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Takes made of each shot; a critic puts the best into the film.", examples=[3]
+    )
     memory: MemoryEntry | None = Field(default=None, description="How keyframes are chosen and kept.")
 
 

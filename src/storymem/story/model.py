@@ -111,7 +111,7 @@ class FilmDefaults:
     `MemoryConfig`. `duration` is the length of a shot in seconds, in place of `num_frames`; it is counted with the
     film's fps, whoever says that. `seed` is the film's own seed, `negative_prompt` the one of every shot without its
     own, `model` and `lora` names or folders as the command line takes them. With `portraits` every described character
-    without pictures gets a portrait.
+    without pictures gets a portrait; `takes` is how many are made of each shot.
     """
 
     width: int | None = None
@@ -141,6 +141,7 @@ class FilmDefaults:
     scorer: str | None = None
     duration: float | None = None
     portraits: bool | None = None
+    takes: int | None = None
     recall: Recall | None = None
 
     def frames(self, fps: int) -> int | None:

@@ -31,7 +31,7 @@ CaptionStyle = Literal["full", "look", "brief", "name", "hero"]
 STYLES: tuple[CaptionStyle, ...] = ("full", "look", "brief", "name", "hero")
 
 _PATTERN = {"plain": "", "striped": "striped ", "spotted": "spotted ", "patched": "patched "}
-_VERBS: Mapping[str, tuple[str, ...]] = {  # third person
+VERBS: Mapping[str, tuple[str, ...]] = {  # third person
     "stand": ("stands", "stands still", "waits"),
     "walk": ("walks", "takes a walk"),
     "run": ("runs", "runs fast"),
@@ -182,7 +182,7 @@ def _upper(text: str) -> str:
 
 def _people(spec: ShotSpec, styles: tuple[CaptionStyle, ...], rng: Random) -> str:
     """Who does what."""
-    verbs = [rng.choice(_VERBS[actor.action]) for actor in spec.actors]
+    verbs = [rng.choice(VERBS[actor.action]) for actor in spec.actors]
     if len(spec.actors) == 1:
         subject = "the hero" if styles[0] == "hero" else _subject(spec.actors[0], styles[0], rng, "")
         return _clause(f"{subject} {verbs[0]}")
@@ -233,7 +233,7 @@ def vocabulary() -> tuple[str, ...]:
         *_PATTERN.values(),
         *_DAYS.values(),
     ]
-    for table in (_VERBS, _PLACES, _TIMES, _WEATHERS, _SHOTS, _CAMERAS):
+    for table in (VERBS, _PLACES, _TIMES, _WEATHERS, _SHOTS, _CAMERAS):
         texts += [phrase for phrases in table.values() for phrase in phrases]
     texts += ["a an the and while with in wearing on left right sunny clear cloudy rainy snowy foggy windy"]
     texts += ["the two heroes are together the one on the hero"]

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from storymem.errors import MediaError, ModelError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from storymem.worlds.storyland.reader_network import ReaderNetwork
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "find_heads",
     "follow_heads",
     "load_reader",
+    "see_hero",
 ]
 
 FloatArray = npt.NDArray[np.float32]
@@ -109,19 +112,10 @@ class Reader:
         return ShotReading(said["place"], said["time"], said["weather"], said["shot_type"], heroes)
 
     def _hero(self, pictures: Any, track: list[FloatArray | None]) -> HeroReading:
-        import torch
-
-        from storymem.worlds.storyland.reader_network import CLASSES, NOT_WORN, WIDTH, steady
+        from storymem.worlds.storyland.reader_network import CLASSES, NOT_WORN, WIDTH
 
         found = [box for box in track if box is not None]
-        there = torch.tensor([[float(box is not None) for box in track]])
-        boxes = steady(torch.from_numpy(boxes_of(track))[None], there)
-        # Read twice, as it is and in a mirror, where nothing but its side has changed.
-        mirrored = torch.cat([WIDTH - boxes[..., :1], boxes[..., 1:]], -1)
-        both, there = torch.cat([boxes, mirrored]), there.expand(2, -1)
-        seen = self.network.see(torch.cat([pictures, pictures.flip(-1)]), both.flatten(0, 1)).reshape(2, len(track), -1)
-        logits = self.network.read_looks(seen, there)
-        logits["action"] = self.network.read_action(seen, both, there).log_softmax(-1)
+        logits = see_hero(self.network, pictures, track)
         said: dict[str, str | None] = {name: CLASSES[name][int(one.sum(0).argmax())] for name, one in logits.items()}
         action = said.pop("action")
         assert action is not None
@@ -130,6 +124,31 @@ class Reader:
                 said[thing] = said[f"{thing}_colour"] = None
         x = float(np.mean([box[0] for box in found])) / WIDTH
         return HeroReading(said, action, x, len(found) / len(track))
+
+
+def see_hero(network: ReaderNetwork, pictures: Tensor, track: Sequence[FloatArray | None]) -> dict[str, Tensor]:
+    """What a network says of one hero of a shot.
+
+    Args:
+        network: the reader's.
+        pictures: [F, 3, h, w], the frames that are looked at, in the size of reading.
+        track: the hero's head in each, as `follow_heads` gives it.
+
+    Returns:
+        Log-probabilities of looks and ``action``, [2, classes] each: of the hero as it is, and in a mirror, where
+        nothing but its side has changed.
+    """
+    import torch
+
+    from storymem.worlds.storyland.reader_network import WIDTH, steady
+
+    there = torch.tensor([[float(box is not None) for box in track]])
+    boxes = steady(torch.from_numpy(boxes_of(track))[None], there)
+    mirrored = torch.cat([WIDTH - boxes[..., :1], boxes[..., 1:]], -1)
+    both, there = torch.cat([boxes, mirrored]), there.expand(2, -1)
+    seen = network.see(torch.cat([pictures, pictures.flip(-1)]), both.flatten(0, 1)).reshape(2, len(track), -1)
+    looks = network.read_looks(seen, there)
+    return {**looks, "action": network.read_action(seen, both, there).log_softmax(-1)}
 
 
 def find_heads(found: FloatArray) -> list[FloatArray]:

@@ -1,0 +1,55 @@
+"""Critics: of several takes of one shot, the one that they like best goes into the film.
+
+Which of them can be had is a matter of what is made: whoever knows a world, such as `storymem.worlds.storyland`, brings
+one along and registers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from storymem.errors import SettingsError
+from storymem.memory.bank import FloatArray
+
+__all__ = ["NO_CRITIC", "Critic", "critic_named", "register_critic"]
+
+NO_CRITIC = "none"
+"""The name of nobody: the first take goes into the film, and its makers choose among the others themselves."""
+
+
+class Critic(Protocol):
+    """Says how good a take is."""
+
+    def score(self, frames: FloatArray, *, prompt: str, pictures: FloatArray) -> float:
+        """How good a take is: the more, the better. Scores of takes of different shots say nothing together.
+
+        Args:
+            frames: ``[F, 3, H, W]``, float32 in [-1, 1].
+            prompt: of the shot, with the cast woven in.
+            pictures: ``[K, 3, H, W]``, likewise, what the shot saw of the memory; there may be none.
+        """
+
+
+_KNOWN: dict[str, Callable[[], Critic]] = {}
+
+
+def register_critic(name: str, load: Callable[[], Critic]) -> None:
+    """Make a critic known.
+
+    Args:
+        name: what it is called in settings.
+        load: makes it; called when the first take is to be judged.
+    """
+    _KNOWN[name] = load
+
+
+def critic_named(name: str) -> Callable[[], Critic] | None:
+    """What makes the critic of this name; None for `NO_CRITIC`.
+
+    Raises:
+        SettingsError: nobody has that name.
+    """
+    if name != NO_CRITIC and name not in _KNOWN:
+        raise SettingsError(f"The critic is {name!r}; it must be one of {', '.join([NO_CRITIC, *sorted(_KNOWN)])}.")
+    return _KNOWN.get(name)
