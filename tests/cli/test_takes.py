@@ -76,3 +76,12 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     assert words in storymem("generate", script, "-o", tmp_path / "film", *options, *asked, code=2)
     assert not (tmp_path / "film").exists()
+
+
+def test_takes_that_nobody_chooses_from_are_told_of(
+    storymem: Storymem, script: Path, options: list[str], tmp_path: Path
+) -> None:
+    command = ("generate", script, "-o", tmp_path / "film", *options, "--dry-run")
+    note = "note: nobody chooses among the 2 takes of each shot: the first goes into the film"
+    assert note in storymem(*command, "--takes", "2")
+    assert "nobody chooses" not in storymem(*command)

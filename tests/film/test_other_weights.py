@@ -126,3 +126,25 @@ def test_with_the_same_lora_shots_are_continued_as_before(film: Manifest) -> Non
     request = ModelRequest(first_shot_model="another")
     now = asked(film, replace(resolve_model(ModelRequest()), request=request), trained_again())
     assert now.continue_with == BEFORE.continue_with == "mm2v"
+
+
+class TestTakes:
+    def test_a_film_of_one_take_goes_on_so(self, film: Manifest) -> None:
+        """As films of before there were several."""
+        now = asked(film, resolve_model(ModelRequest()), ProceduralMaker())
+        assert (now.takes, now.critic) == (1, "none")
+
+    def test_more_are_chosen_from_by_the_models_critic(self, film: Manifest) -> None:
+        now = asked(film, resolve_model(ModelRequest()), ProceduralMaker(), takes=4)
+        assert (now.takes, now.critic) == (4, "storyland")
+        now = asked(film, resolve_model(ModelRequest()), ProceduralMaker(), takes=4, critic="none")
+        assert (now.takes, now.critic) == (4, "none")
+
+    def test_what_the_user_said_of_several_stays(self, film: Manifest) -> None:
+        several = replace(film, settings=replace(BEFORE, takes=5, critic="none"))
+        now = asked(several, resolve_model(ModelRequest()), ProceduralMaker())
+        assert (now.takes, now.critic) == (5, "none")
+
+    def test_other_weights_make_as_many_as_suit_them(self, film: Manifest) -> None:
+        now = asked(film, resolve_model(ModelRequest()), trained_again())
+        assert (now.takes, now.critic) == (STORYLAND.takes, STORYLAND.critic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fault_server import content
 from filming import Studio, flip, of
 from procedural import THREE_SHOTS
 
-from storymem.errors import FilmError, SettingsError
+from storymem.errors import FilmError, ModelError, SettingsError
 from storymem.film.choosers import critic_for
 from storymem.film.critics import register_critic
 from storymem.film.director import Director
@@ -30,8 +31,9 @@ from storymem.film.events import (
 )
 from storymem.film.film_settings import FilmSettings
 from storymem.film.picks import Pick, shot_seed
+from storymem.film.plan import plan_film
 from storymem.film.project import Film
-from storymem.film.tidy import leftovers
+from storymem.film.tidy import leftovers, tidy
 from storymem.media import from_uint8, read_video
 from storymem.memory.bank import FloatArray
 
@@ -43,9 +45,13 @@ class Brightest:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
+        self.characters: list[tuple[str, ...]] = []
 
-    def score(self, frames: FloatArray, *, prompt: str, pictures: FloatArray) -> float:
+    def score(
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+    ) -> float:
         self.asked.append((prompt, len(pictures)))
+        self.characters.append(tuple(characters))
         return float(frames.mean())
 
 
@@ -115,6 +121,7 @@ def test_a_critic_is_told_what_the_model_was_told(studio: Studio) -> None:
     assert sorted(critic.asked) == sorted(asked)
     assert critic.asked[0] == ("Mara, a girl with a red coat, lights a lantern.", 0)
     assert critic.asked[-1][1] > 0
+    assert critic.characters == [("Mara",)] * 4 + [()] * 2
 
 
 def test_without_a_critic_the_first_is_in_the_film_and_the_others_are_kept(studio: Studio) -> None:
@@ -153,6 +160,10 @@ def test_a_film_stopped_anywhere_comes_out_the_same(
 
 def test_film_json_lost_is_chosen_again_from_what_is_there(best: Studio, best_folder: Path) -> None:
     (best.folder / "film.json").unlink()
+    with best.begin() as film:
+        planned = plan_film(film)[0]
+    assert (planned.status, planned.lacking) == ("missing", 0)
+    assert planned.reason == "its 3 takes are there, and one is yet to be chosen"
     events = best.generate()
     assert of(events, ShotStarted) == []
     assert [event.shot_id for event in of(events, ShotReused)] == IDS
@@ -164,8 +175,60 @@ def test_a_damaged_take_is_made_again(best: Studio, best_folder: Path) -> None:
     flip(best.take("01-02").master)
     events = best.generate()
     assert [event.shot_id for event in of(events, TakeDamaged)] == ["01-02"]
-    assert len(of(events, ShotStarted)) == 1
+    (started,) = of(events, ShotStarted)
+    assert (started.take, started.takes) == (1, 1)
+    assert of(events, TakeChosen) == []
+    assert content(best.folder) == content(best_folder)
     assert best.chosen() == before
+
+
+def test_a_damaged_take_is_made_again_alone_where_the_others_are_gone(best: Studio) -> None:
+    before = best.chosen()
+    with Film.work(best.folder) as film:
+        tidy(film)
+    flip(best.take("01-01").master)
+    events = best.generate()
+    assert len(of(events, ShotStarted)) == 1
+    assert (best.chosen(), best.statuses()) == (before, ["done"] * 3)
+
+
+def test_a_damaged_retake_in_other_words_is_the_same_again(best: Studio) -> None:
+    best.retake("01-01", prompt="Mara sleeps.")
+    before = best.chosen()
+    flip(best.take("01-01").master)
+    assert len(of(best.generate(), ShotStarted)) == 1
+    assert best.chosen() == before
+
+
+def test_pictures_may_be_of_other_sizes(best: Studio) -> None:
+    """Of shots that a film of another size has kept."""
+    best.sample(width=48)
+    with best.begin(adopt_settings=True) as film:
+        list(Director(film, best.tools).generate(remake_stale=True, until="01-01"))
+    best.script += "      - prompt: Mara is at home.\n"
+    assert [event.shot_id for event in of(best.generate(), ShotStarted)] == ["01-04"] * 3
+
+
+def test_scores_must_be_numbers(studio: Studio) -> None:
+    class Nobody(Brightest):
+        def score(self, frames: FloatArray, **told: object) -> float:
+            return float("nan")
+
+    ask_for(studio, 2, Nobody())
+    with pytest.raises(ModelError, match="Shot 01-01: the critic gave nan, nan for its takes"):
+        studio.generate()
+    assert len(of(ask_for(studio, 2).generate(remake=True), ShotStarted)) == 4
+
+
+def test_takes_are_known_as_soon_as_they_are_made(studio: Studio) -> None:
+    ask_for(studio, 3, Brightest())
+    with studio.begin() as film:
+        for event in Director(film, studio.tools).generate():
+            if isinstance(event, TakeFinished):
+                break
+    assert [kept.seed for kept in studio.film().manifest.kept["01-01"]] == [shot_seed(7, "01-01")]
+    (planned, *_) = studio.plan()
+    assert (planned.status, planned.wanted, planned.lacking) == ("missing", 3, 2)
 
 
 class TestMoreAndFewer:
@@ -198,6 +261,39 @@ class TestMoreAndFewer:
         assert len(of(best.generate(remake=True), ShotStarted)) == 9
         assert not set(best.chosen().values()) & set(before.values())
         assert best.plan()[0].seed in {shot_seed(8, "01-01", number) for number in range(3)}
+
+    def test_fewer_and_then_other_words(self, best: Studio) -> None:
+        ask_for(best, 1)
+        best.generate(remake=True)
+        best.script = THREE_SHOTS.replace("Mara lights a lantern.", "Mara lights a candle.")
+        best.generate(remake=True)
+        assert best.statuses() == ["done"] * 3
+        assert best.plan()[0].seed == shot_seed(7, "01-01")
+
+    def test_another_critic_chooses_among_what_there_is(self, best: Studio) -> None:
+        brightest = best.chosen()
+        ask_for(best, 3)
+        events = best.generate(remake=True)
+        assert len(of(events, TakeChosen)) == 3
+        assert len(of(events, ShotStarted)) < 9, "those of the first shot were made again"
+        assert {best.film().manifest.pick(shot_id) for shot_id in IDS} == {Pick(0, 3, "none")}
+        ask_for(best, 3, Brightest())
+        with best.begin(adopt_settings=True) as film:
+            (planned,) = of([next(iter(Director(film, best.tools).generate(remake_stale=True)))], FilmPlanned)
+        assert planned.shots[0].reason == "chosen by the critic none, and brightest is asked for"
+        assert planned.shots[0].lacking == 0
+        assert of(best.generate(remake=True), ShotStarted) == []
+        assert best.chosen() == brightest
+
+    def test_time_is_asked_for_takes_that_are_not_there(self, best: Studio) -> None:
+        ask_for(best, 4, Brightest())
+        with best.begin(adopt_settings=True) as film:
+            events = Director(film, best.tools).generate(remake_stale=True)
+            (planned,) = of([next(iter(events))], FilmPlanned)
+        assert [(shot.wanted, shot.lacking) for shot in planned.shots] == [(4, 1)] * 3
+        past = [p.take.record.made["seconds"] for p in best.plan() if p.take is not None]
+        assert planned.seconds_left is not None
+        assert planned.seconds_left == pytest.approx(sum(past), rel=0.7)
 
     def test_none_are_refused(self) -> None:
         with pytest.raises(SettingsError, match="takes is 0; there must be at least 1"):
@@ -236,6 +332,14 @@ class TestByHand:
         started = of(best.generate(remake=True), ShotStarted)
         assert [event.shot_id for event in started] == ["01-02"] * 3 + ["01-03"] * 3
 
+    def test_one_that_was_retaken_in_other_words_is_remade_as_one(self, best: Studio) -> None:
+        best.retake("01-02", prompt="Mara sleeps.")
+        seed = best.plan()[1].seed
+        best.retake("01-01")
+        started = of(best.generate(remake=True), ShotStarted)
+        assert [event.shot_id for event in started] == ["01-02"] + ["01-03"] * 3
+        assert started[0].seed == best.plan()[1].seed == seed
+
     def test_another_of_them_can_be_chosen_and_the_first_choice_again(self, best: Studio) -> None:
         before = best.chosen()["01-03"]
         others = [kept.key for kept in best.plan()[2].kept if kept.key != before]
@@ -272,7 +376,7 @@ def test_critics_go_by_names() -> None:
     critic = critic_for("brightest")
     assert critic is not None
     frames = np.full((5, 3, 8, 8), 0.25, dtype=np.float32)
-    assert critic.score(frames, prompt="", pictures=frames[:0]) == pytest.approx(0.25)
+    assert critic.score(frames, prompt="", characters=(), pictures=()) == pytest.approx(0.25)
     assert critic_for("none") is None
     with pytest.raises(SettingsError, match=r"critic is 'nobody'; it must be one of none, .*brightest"):
         critic_for("nobody")

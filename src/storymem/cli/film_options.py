@@ -98,6 +98,9 @@ def film_settings(
             of_film["continue_with"] = own.continue_with
         rate = sampling.get("fps"), base.get("fps", own.sampling.fps)
         story = replace(story, defaults=_said_anew(story.defaults, before, decided, rate=rate))
+    takes = _first_said(takes, story.defaults.takes, of_film.get("takes"), resolved.takes)
+    if before is not None and before.settings.takes == 1 < takes:
+        of_film["critic"] = None  # nobody chose yet
     said_sampling, said_memory = set(story.defaults.sampling()), story.defaults.memory()
     if story.defaults.duration is not None:
         said_sampling.add("num_frames")
@@ -123,7 +126,7 @@ def film_settings(
         ),
         portraits=_first_said(portraits, story.defaults.portraits, of_film.get("portraits"), resolved.portraits),
         portrait_prompt=_first_said(of_film.get("portrait_prompt"), resolved.portrait_prompt),
-        takes=_first_said(takes, story.defaults.takes, of_film.get("takes"), resolved.takes),
+        takes=takes,
         critic=_first_said(critic, of_film.get("critic"), resolved.critic),
     )
 

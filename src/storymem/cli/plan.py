@@ -55,9 +55,9 @@ def show_plan(
     now = {shot.id for shot in manifest.shots_until(until)}
     sampling, memory = manifest.settings.sampling, manifest.settings.memory
     to_make = [p for p in plan if p.shot.id in now and (p.take is None or (remake and p.status == "stale"))]
-    seconds = estimate(plan, sum(p.wanted for p in to_make))
+    seconds = estimate(plan, sum(p.lacking for p in to_make))
     if seconds is None and seconds_of is not None:
-        seconds = sum(seconds_of(p) * p.wanted for p in to_make)
+        seconds = sum(seconds_of(p) * p.lacking for p in to_make)
     counts = {status: sum(p.status == status for p in plan) for status in ("done", "stale", "missing", "damaged")}
     frames = sum(planned.num_frames - planned.drop for planned in plan if planned.shot.portrait_of is None)
     if as_json:

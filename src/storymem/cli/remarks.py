@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storymem.cli.prompts import too_long
+from storymem.film.critics import NO_CRITIC
 from storymem.film.portraits import shots_until
 from storymem.models.catalog import CATALOG
 from storymem.settings import MemoryConfig, SamplingConfig
@@ -86,6 +87,11 @@ def _without_effect(
     leads = bool(memory.capacity) and sampling.memory_guidance_scale > 1
     if not (is_guided or leads) and sampling.guidance_every not in (1, made_for.guidance_every):
         said.append("--guidance-every has no effect at guidance 1; it needs --guidance or --memory-guidance above 1.")
+    if settings.takes > 1 and settings.critic == NO_CRITIC:
+        said.append(
+            f"nobody chooses among the {settings.takes} takes of each shot: the first goes into the film, and "
+            "`storymem choose` takes another."
+        )
     if memory.capacity:
         if memory.scorer == "none" and memory.quality_threshold is not None:
             said.append("the quality threshold has no effect with the scorer none; it needs another --scorer.")

@@ -76,6 +76,7 @@ class TerminalShow:
         self._film: TaskID | None = None
         self._shot: TaskID | None = None
         self._work: dict[str, TaskID] = {}
+        self._to_make: set[str] = set()
         self._mode = self._which = self._line = ""  # of the shot in hand
 
     def say(self, kind: str, text: str, **data: Any) -> None:
@@ -99,6 +100,7 @@ class TerminalShow:
                 if event.seconds_left is not None and event.to_make:
                     line += f", about {clock(event.seconds_left)}"
                 self.say("plan", line)
+                self._to_make = set(event.to_make)
                 if event.to_make:
                     self._film = self._progress.add_task("film", total=len(event.to_make), left="")
             case ShotStarted():
@@ -128,13 +130,13 @@ class TerminalShow:
                 self._line += f"; {counted(number, 'new keyframe')}" if number else "; no new keyframe"
             case ShotFinished():
                 self._end_shot()
-                if self._film is not None:
-                    self._progress.advance(self._film)
+                self._advance(event.shot_id)
                 self.say(
                     "shot",
                     f"  {event.shot_id}  made in {clock(event.seconds)}  ({self._mode}, {self._which}, {self._line})",
                 )
             case ShotReused():
+                self._advance(event.shot_id)  # where takes were there, and only one of them was to be chosen
                 self.say("shot", f"  {event.shot_id}  is there already")
             case ShotStale():
                 self.say("warning", f"  {event.shot_id}  is stale: {event.reason}")
@@ -145,6 +147,10 @@ class TerminalShow:
                 if self._film is not None:
                     self._progress.remove_task(self._film)
                     self._film = None
+
+    def _advance(self, shot_id: str) -> None:
+        if self._film is not None and shot_id in self._to_make:
+            self._progress.advance(self._film)
 
     def _end_shot(self) -> None:
         if self._shot is not None:

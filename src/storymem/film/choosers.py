@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -100,10 +100,12 @@ class DeferredScorer(_Deferred["Hpsv3Scorer"]):
 class DeferredCritic(_Deferred[Critic]):
     """A `Critic` that is read when the first take is to be judged."""
 
-    def score(self, frames: FloatArray, *, prompt: str, pictures: FloatArray) -> float:
+    def score(
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+    ) -> float:
         """See `Critic.score`."""
         with enough_memory(f"while {self.name} judged a take", "try --takes 1"):
-            return self._tool.score(frames, prompt=prompt, pictures=pictures)
+            return self._tool.score(frames, prompt=prompt, characters=characters, pictures=pictures)
 
 
 def critic_for(name: str) -> Critic | None:

@@ -6,11 +6,13 @@ one along and registers it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from storymem.errors import SettingsError
-from storymem.memory.bank import FloatArray
+
+if TYPE_CHECKING:
+    from storymem.memory.bank import FloatArray
 
 __all__ = ["NO_CRITIC", "Critic", "critic_named", "register_critic"]
 
@@ -21,13 +23,16 @@ NO_CRITIC = "none"
 class Critic(Protocol):
     """Says how good a take is."""
 
-    def score(self, frames: FloatArray, *, prompt: str, pictures: FloatArray) -> float:
+    def score(
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+    ) -> float:
         """How good a take is: the more, the better. Scores of takes of different shots say nothing together.
 
         Args:
             frames: ``[F, 3, H, W]``, float32 in [-1, 1].
             prompt: of the shot, with the cast woven in.
-            pictures: ``[K, 3, H, W]``, likewise, what the shot saw of the memory; there may be none.
+            characters: names of those of the cast whom the shot shows, as far as the script says so.
+            pictures: ``[3, H, W]`` each, likewise, what the shot saw of the memory: of any size, and perhaps none.
         """
 
 

@@ -111,7 +111,9 @@ class Director:
                     reused.append(shot.id)
                     yield ShotReused(shot.id, take.key)
                 else:
-                    take, is_new = yield from maker.settle(planned, sight)
+                    # One that was chosen and is damaged is made again, and nothing is chosen anew.
+                    again = planned.status == "damaged" and film.manifest.chosen.get(shot.id) == planned.key
+                    take, is_new = yield from (maker.settle_one if again else maker.settle)(planned, sight)
                     (made if is_new else reused).append(shot.id)
             walk.leave(shot, take)
         film.save(film.manifest)  # with new settings and nothing to make, they are noted now
@@ -168,7 +170,7 @@ class Director:
                 f"Shot {shot.id} cannot be retaken before shot {walk.decided_after} is made: "
                 f"run `storymem generate`{how} first."
             )
-        planned = replace(planned, wanted=1)  # whatever number of takes the film has of each shot
+        planned = replace(planned, wanted=1, lacking=1)  # whatever number of takes the film has of each shot
         pace = self._pace((planned,), (planned,))
         yield FilmPlanned(
             title=film.manifest.story.title,
@@ -177,7 +179,7 @@ class Director:
             to_make=(shot.id,),
             seconds_left=pace.estimate(),
         )
-        is_new = yield from TakeMaker(film, self._tools, pace, on_step).retake(planned, sight)
+        _, is_new = yield from TakeMaker(film, self._tools, pace, on_step).settle_one(planned, sight)
         made = (shot.id,) if is_new else ()
         reused = () if is_new else (shot.id,)
         stale = []
@@ -213,4 +215,7 @@ class Director:
             return override
         # Numbers below are, or were, those of takes to choose from.
         number = max(override.retakes + 1, manifest.pick(shot_id).of, manifest.settings.takes)
-        return replace(override, seed=shot_seed(manifest.settings.seed, shot_id, number), retakes=number)
+        there = {take.seed for take in manifest.kept.get(shot_id, ())}
+        while (fresh := shot_seed(manifest.settings.seed, shot_id, number)) in there:
+            number += 1
+        return replace(override, seed=fresh, retakes=number)

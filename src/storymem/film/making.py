@@ -75,21 +75,21 @@ class TakeMaker:
             The take in the film, and whether any was made now.
         """
         film, shot_id = self._film, planned.shot.id
-        seeds, begun = film.manifest.seeds_of(shot_id), perf_counter()
+        begun, manifest = perf_counter(), film.manifest
+        seeds = manifest.seeds_of(shot_id)
+        if len(seeds) == 1:
+            fixed = manifest.is_decided(shot_id)
+            one = replace(planned, seed=seeds[0], key=recipe_of(film, planned.shot, sight, seed=seeds[0]).key)
+            return (yield from self.settle_one(one, sight, pick=None if fixed else Pick()))
         takes, made = [], False
         for number, seed in enumerate(seeds, 1):
-            key = recipe_of(film, planned.shot, sight, seed=seed).key
-            one = replace(planned, seed=seed, key=key)
+            one = replace(planned, seed=seed, key=recipe_of(film, planned.shot, sight, seed=seed).key)
             take = yield from self._kept(one)
             if take is None:
                 take = yield from self._make(one, sight, number=number, of=len(seeds))
                 made = True
             takes.append(take)
         self._pace.leave(shot_id)
-        if len(takes) == 1:
-            chosen = takes[0]
-            yield from self._enter(planned, chosen, begun if made else None)
-            return chosen, made
         scores = self._scores(planned, sight, takes)
         best = scores.index(max(scores)) if scores else 0  # of equals, and without a critic, the first
         chosen = takes[best]
@@ -97,35 +97,54 @@ class TakeMaker:
         kept = [
             KeptTake(take.key, take.record.recipe.seed, scores[at] if scores else None) for at, take in enumerate(takes)
         ]
-        yield from self._enter(planned, chosen, begun if made else None, pick=Pick(best, len(takes)), beside=kept)
+        pick = Pick(best, len(takes), manifest.settings.critic)
+        yield from self._enter(planned, chosen, begun if made else None, pick=pick, beside=kept)
         return chosen, made
 
-    def retake(self, planned: PlannedShot, sight: Sight) -> Generator[Event, None, bool]:
-        """One take of the seed that is planned, in the film.
+    def settle_one(
+        self, planned: PlannedShot, sight: Sight, *, pick: Pick | None = None
+    ) -> Generator[Event, None, tuple[Take, bool]]:
+        """The one take of the seed that is planned, in the film, whatever number of takes the film has of other shots.
 
         Args:
             planned: the shot.
             sight: what it sees.
+            pick: what is noted of the choice; None leaves that as it is.
 
         Returns:
-            Whether it was made now.
+            The take, and whether it was made now.
         """
         begun = perf_counter()
         take = yield from self._kept(planned)
         made = take is None
         if take is None:
             take = yield from self._make(planned, sight)
-        yield from self._enter(planned, take, begun if made else None)
-        return made
+        self._pace.leave(planned.shot.id)
+        yield from self._enter(planned, take, begun if made else None, pick=pick)
+        return take, made
 
     def _scores(self, planned: PlannedShot, sight: Sight, takes: Sequence[Take]) -> tuple[float, ...]:
         """What the critic says of each; nothing without one."""
-        if (critic := self._tools.critic) is None:
+        critic, shot = self._tools.critic, planned.shot
+        if critic is None:
             return ()
-        sampling, seen = self._film.manifest.settings.sampling, sight.bank.frames
-        pictures = np.stack(seen) if seen else np.zeros((0, 3, sampling.height, sampling.width), np.float32)
-        shown = (from_uint8(np.stack(list(read_video(take.master)))) for take in takes)
-        return tuple(critic.score(frames, prompt=planned.full_prompt, pictures=pictures) for frames in shown)
+        told = self._film.manifest.characters_of(shot.id)
+        characters = tuple(told if shot.shows is None else shot.shows)
+        scores = tuple(
+            critic.score(
+                from_uint8(np.stack(list(read_video(take.master)))),
+                prompt=planned.full_prompt,
+                characters=characters,
+                pictures=sight.bank.frames,
+            )
+            for take in takes
+        )
+        if not np.isfinite(scores).all():
+            raise ModelError(
+                f"Shot {shot.id}: the critic gave {', '.join(f'{score:g}' for score in scores)} for its takes, and "
+                "those are not all numbers: all takes are kept; go on with --critic none, and choose by hand."
+            )
+        return scores
 
     def _enter(
         self,
@@ -245,6 +264,7 @@ class TakeMaker:
         )
         pace.end()
         if of > 1:
+            film.keep(take)
             yield TakeFinished(shot.id, take.key, number, of, perf_counter() - begun)
         return take
 

@@ -138,9 +138,14 @@ class Manifest:
 
     def seeds_of(self, shot_id: str) -> tuple[int, ...]:
         """Those of all takes that are to be made of a shot: one, if a retake or the script says which."""
-        if self.override(shot_id).seed is not None or self.shot(shot_id).seed is not None:
+        if self.is_decided(shot_id):
             return (self.seed_of(shot_id),)
         return tuple(shot_seed(self.settings.seed, shot_id, number) for number in range(self.settings.takes))
+
+    def is_decided(self, shot_id: str) -> bool:
+        """Whether people have said which seed a shot's take has, or retook it in other words."""
+        shot, override = self.shot(shot_id), self.override(shot_id)
+        return not (override.seed is shot.seed is None and override.prompt_for(shot.prompt) == shot.prompt)
 
     def pick(self, shot_id: str) -> Pick:
         """Which of several takes of a shot was chosen; the first of one, if there never were more."""

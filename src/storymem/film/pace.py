@@ -43,7 +43,7 @@ class Pace:
         self._clock = clock
         self._steps = steps
         self._max_memory = max_memory
-        self._left = [planned for planned in todo for _ in range(planned.wanted)]
+        self._left = [planned for planned in todo for _ in range(planned.lacking)]
         past = [
             float(take.record.made["seconds"]) / (steps_of * self._weight(planned))
             for planned in plan

@@ -31,7 +31,9 @@ class Pick:
     Attributes:
         number: of its seed, see `shot_seed`; a number and no seed, so that it follows the film's.
         of: how many takes it was chosen from.
+        by: the name of the critic; None where there was nothing to choose.
     """
 
     number: int = 0
     of: int = 1
+    by: str | None = None

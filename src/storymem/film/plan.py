@@ -48,7 +48,8 @@ class PlannedShot:
         key: of the take that it should have; None while the memory is not decided.
         take: the take in the film, if there is a whole one.
         kept: all finished takes of the shot, oldest first.
-        wanted: how many takes are to be made of it where it is made.
+        wanted: how many takes there are to be to choose from, if it is made.
+        lacking: how many of them are not there yet.
     """
 
     shot: Shot
@@ -66,6 +67,7 @@ class PlannedShot:
     take: Take | None
     kept: tuple[KeptTake, ...]
     wanted: int = 1
+    lacking: int = 1
 
     @property
     def drop(self) -> int:
@@ -92,6 +94,7 @@ class PlannedShot:
             "chosen": None if self.take is None else self.take.key,
             "takes": [{"key": kept.key, "seed": kept.seed, "score": kept.score} for kept in self.kept],
             "wanted_takes": self.wanted,
+            "lacking_takes": self.lacking,
         }
 
 
@@ -139,7 +142,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
     sight = walk.enter(shot)
     recipe = None if sight is None else recipe_of(film, shot, sight)
     chosen = film.manifest.chosen.get(shot.id)
-    wanted, of = len(film.manifest.seeds_of(shot.id)), film.manifest.pick(shot.id).of
+    wanted, lacking = _takes_to_make(film, shot, sight)
     status: Status
     try:
         take = film.chosen_take(shot.id, verify=verify)
@@ -151,14 +154,15 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         if take is None:
             status = "missing" if chosen is None else "damaged"
             reason = "" if chosen is None else f"the folder of its take {chosen[:16]} is gone"
+            if chosen is None and not lacking:
+                reason = f"its {wanted} takes are there, and one is yet to be chosen"
         elif walk.unfit is not None:
             status, reason = "stale", f"continues shot {walk.unfit}, whose take has another size than the film"
         elif recipe is None:
             status, reason = "done", f"is looked at again when shot {walk.decided_after} is made"
-        elif take.key == recipe.key and of < wanted:
-            status, reason = "stale", f"{wanted} takes wanted, and chosen from {of}"
         elif take.key == recipe.key:
-            status, reason = "done", ""
+            reason = _why_to_choose_again(film, shot, wanted)
+            status = "stale" if reason else "done"
         else:
             status, reason = "stale", _why(take, recipe, sight)
     prompt, full_prompt = film.manifest.prompt_of(shot.id)
@@ -180,8 +184,30 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         take=take,
         kept=film.manifest.kept.get(shot.id, ()),
         wanted=wanted,
+        lacking=lacking,
     )
+    if status == "damaged" and chosen is not None and chosen == planned.key:  # chosen already; it alone is made again
+        planned = replace(planned, wanted=1, lacking=1)
     return planned, sight
+
+
+def _takes_to_make(film: Film, shot: Shot, sight: Sight | None) -> tuple[int, int]:
+    """How many takes of a shot there are to be to choose from, and how many of them are not there."""
+    seeds = film.manifest.seeds_of(shot.id)
+    if len(seeds) == 1 or sight is None:
+        return len(seeds), len(seeds)
+    keys = [recipe_of(film, shot, sight, seed=seed).key for seed in seeds]
+    return len(keys), sum(not film.takes.folder_of(shot.id, key).is_dir() for key in keys)
+
+
+def _why_to_choose_again(film: Film, shot: Shot, wanted: int) -> str:
+    """Why a take that is right by itself is not the one to be chosen by today's settings; empty if it is."""
+    pick, critic = film.manifest.pick(shot.id), film.manifest.settings.critic
+    if pick.of < wanted:
+        return f"{wanted} takes wanted, and chosen from {pick.of}"
+    if wanted > 1 and pick.by != critic:
+        return f"chosen by the critic {pick.by}, and {critic} is asked for"
+    return ""
 
 
 def plan_film(film: Film, *, verify: bool = False) -> tuple[PlannedShot, ...]:

@@ -359,6 +359,15 @@ class Film:
         manifest = replace(self.manifest, kept={**self.manifest.kept, shot_id: kept}).with_kept(shot_id, beside)
         self.save(manifest.with_take(shot_id, KeptTake(take.key, take.record.recipe.seed), override, pick))
 
+    def keep(self, take: Take) -> None:
+        """Note a finished take that is not in the film, or not yet.
+
+        Raises:
+            StorageError: the system refused a write.
+        """
+        kept = KeptTake(take.key, take.record.recipe.seed)
+        self.save(self.manifest.with_kept(take.record.shot_id, (kept,)))
+
     def _kept_take(self, shot_id: str, key: str) -> Take:
         self.manifest.shot(shot_id)
         kept = [take.key for take in self.manifest.kept.get(shot_id, ())]

@@ -16,12 +16,11 @@ import torch
 
 from storymem.errors import MediaError
 from storymem.memory.bank import FloatArray, frame_id
-from storymem.training.encode import weights_digest
 from storymem.worlds.storyland.heroes import ATTRIBUTES, HERO_CLASSES, NOT_WORN, class_of
 from storymem.worlds.storyland.reader import find_heads, follow_heads, load_reader, see_hero
 from storymem.worlds.storyland.reader_network import frame_indices, to_reading_size
 from storymem.worlds.storyland.shots import ACTIONS
-from storymem.worlds.storyland.telling import HeroTold, heroes_told
+from storymem.worlds.storyland.telling import MOST_HEROES, HeroTold, heroes_told
 
 __all__ = ["StorylandCritic"]
 
@@ -36,6 +35,8 @@ _LIKENESS_FLOOR = 1e-4
 """As much for a look that is surely not as it is remembered: the picture may be what was misread."""
 _KEPT = 64
 """Pictures whose heroes are kept in mind: those of a memory or two, which are the same for every take."""
+_NOTHING = HeroTold({}, None)
+"""Of somebody of whom nothing is told but that he is there."""
 _CLEAR = 1e-6
 """Nearer than this, two remembered heroes are as likely to be the one who is told of."""
 
@@ -59,37 +60,31 @@ class StorylandCritic:
         self._network = load_reader(reader, shipped="judge.safetensors").network.eval().requires_grad_(False)
         self._remembered: OrderedDict[str, tuple[_Seen, ...]] = OrderedDict()  # by picture, the last used last
 
-    @property
-    def identity(self) -> str:
-        """What it judges by, as a name: other weights have another."""
-        return f"storyland/{weights_digest(self._network)}"
-
-    def score(self, frames: FloatArray, *, prompt: str, pictures: FloatArray) -> float:
+    def score(
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+    ) -> float:
         """How good a take is: the more, the better. Only scores of takes of one shot can be compared.
 
         Args:
             frames: the take, ``[F, 3, H, W]``, float32 in [-1, 1].
             prompt: the shot's, with the cast woven in.
-            pictures: what the shot saw of memory, ``[K, 3, H, W]`` likewise, of any size; K may be 0.
+            characters: whom the shot shows, as far as the script says so; of two who are shown, two should be there,
+                whatever the prompt tells of them.
+            pictures: what the shot saw of the memory, ``[3, H, W]`` each, likewise, of any size; perhaps none.
 
         Raises:
             MediaError: an array has another form.
         """
-        if frames.ndim != 4 or frames.shape[1] != 3 or not len(frames):
-            raise MediaError(f"A take is an array [frames, 3, height, width] of one frame or more, not {frames.shape}.")
-        if len(pictures) and (pictures.ndim != 4 or pictures.shape[1] != 3):
-            raise MediaError(f"What a shot saw is an array [pictures, 3, height, width], not {pictures.shape}.")
-        told, found = heroes_told(prompt), self._look(frames)
-        if told and len(found) != len(told):
+        for shape in (frames.shape, *((1, *picture.shape) for picture in pictures)):
+            if len(shape) != 4 or shape[1] != 3 or not shape[0]:
+                raise MediaError(f"Frames are arrays [frames, 3, height, width], one or more, and not {shape}.")
+        told, found = list(heroes_told(prompt)), self._look(frames)
+        told += [_NOTHING] * (min(len(set(characters)), MOST_HEROES) - len(told))
+        if not told:  # nobody need be there, and whoever is should be someone known
+            told = [_NOTHING] * len(found)
+        if len(found) != len(told):
             return _MISS * abs(len(found) - len(told))
-        if not found:
-            return _MISS
-        remembered = [hero for picture in pictures for hero in self._remember(picture)]
-        if told:
-            return _as_told(found, told, remembered)
-        nothing = HeroTold({}, None)  # the prompt speaks of no hero: whoever is there should be someone known
-        best = [max((_score(hero, nothing, other) for other in remembered), default=0.0) for hero in found]
-        return float(np.mean(best))
+        return _as_told(found, told, [hero for picture in pictures for hero in self._remember(picture)])
 
     def _remember(self, picture: FloatArray) -> tuple[_Seen, ...]:
         key = frame_id(picture)

@@ -24,9 +24,10 @@ from storymem.worlds.storyland.heroes import (
 )
 from storymem.worlds.storyland.palette import COLOURS
 
-__all__ = ["HeroTold", "heroes_told"]
+__all__ = ["MOST_HEROES", "HeroTold", "heroes_told"]
 
-_MOST = 2  # heroes of a shot
+MOST_HEROES = 2
+"""Of a shot."""
 _KINDS = {"hat": HATS, "neckwear": NECKWEAR, "accessory": ACCESSORIES}
 _THINGS = {name: kind for kind, names in _KINDS.items() for name in names}
 _FUR = {"species": SPECIES, "build": BUILDS, "colour": COLOURS, "pattern": PATTERNS}
@@ -36,16 +37,19 @@ _VAGUE = {name.split()[-1]: kind for name, kind in _THINGS.items() if " " in nam
 
 
 def _any_of(phrases: Iterable[str]) -> str:
-    """Whole phrases, the longest first: "bow tie" before "bow"; blanks may be line ends, or hyphens."""
+    """Whole phrases, the longest first: "bow tie" before "bow"; blanks may be line ends, or hyphens.
+
+    Of ASCII letters: the Kelvin sign and such are no letters of theirs, though they are in small letters.
+    """
     longest_first = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
     either = "|".join(longest_first).replace(" ", r"[\s-]+")
-    return rf"(?<![\w-])(?:{either})(?![\w-])"
+    return rf"(?<![\w-])(?a:{either})(?![\w-])"
 
 
 _ADJECTIVES = _any_of((*BUILDS, *PATTERNS, *COLOURS))
 _PARTS = {
     "deed": _any_of(_DEEDS),
-    "kind": rf"(?:{_ADJECTIVES}(?:\s*,)?\s+(?:and\s+)?)*{_any_of(SPECIES)}",
+    "kind": rf"(?:{_ADJECTIVES}(?:\s*,)?\s+(?:and\s+)?){{0,6}}{_any_of(SPECIES)}",
     "thing": rf"(?:{_any_of(COLOURS)}\s+)?{_any_of((*_THINGS, *_VAGUE))}",
     "someone": _any_of(("the one", "the other", "the other one", "another", "the second")),
     "name": r"(?-i:(?<![\w-])[^\W\d_a-zß-ÿ]\w*(?:-\w+)*)",  # whatever has a capital letter, or a script that has none
@@ -225,7 +229,7 @@ def heroes_told(prompt: str) -> tuple[HeroTold, ...]:
                 behind_kind=behind == "kind",
             )
     people = [person for person in reading.people if person.actions or "species" in person.looks]
-    return tuple(person.told() for person in people[:_MOST])
+    return tuple(person.told() for person in people[:MOST_HEROES])
 
 
 def _plain(text: str) -> str:
