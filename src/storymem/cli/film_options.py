@@ -48,11 +48,11 @@ def film_settings(
 
     - the film's own weights, wherever they lie now: everything;
     - the same model with another LoRA, another first-shot model or another file: size, length and rate, the memory, the
-      seed, the negative prompt and whether there are portraits; with the same LoRA, how shots are continued. How a shot
-      is sampled is the new one's own;
+      seed, the negative prompt, whether there are portraits and how many takes, chosen by whom; with the same LoRA, how
+      shots are continued. How a shot is sampled is the new one's own;
     - other weights under the same name, of a newer storymem or trained again: what the model says nothing of was said
-      by the user. So of size, length, rate, memory and portraits that stays which the model says nothing of, and the
-      seed and a negative prompt do. How a shot is sampled is as of today;
+      by the user. So of size, length, rate, memory, portraits and takes that stays which the model says nothing of, and
+      the seed and a negative prompt do. How a shot is sampled is as of today;
     - another model: nothing.
 
     Args:
