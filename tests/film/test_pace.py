@@ -16,7 +16,7 @@ def shots(finished: Studio) -> list[PlannedShot]:
     """Three shots of 5, 81 and 81 frames (2, 21 and 21 latent ones) that see nothing."""
     short, long, last = finished.plan()[:3]
     lengths = ((short, 5), (long, 81), (last, 81))
-    return [replace(shot, num_frames=frames, memory=(), take=None) for shot, frames in lengths]
+    return [replace(shot, num_frames=frames, memory=(), take=None, lacking=1) for shot, frames in lengths]
 
 
 class Watch:

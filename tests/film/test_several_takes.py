@@ -45,13 +45,13 @@ class Brightest:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
-        self.characters: list[tuple[str, ...]] = []
+        self.characters: list[tuple[str, ...] | None] = []
 
     def score(
-        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str] | None, pictures: Sequence[FloatArray]
     ) -> float:
         self.asked.append((prompt, len(pictures)))
-        self.characters.append(tuple(characters))
+        self.characters.append(None if characters is None else tuple(characters))
         return float(frames.mean())
 
 
@@ -121,7 +121,7 @@ def test_a_critic_is_told_what_the_model_was_told(studio: Studio) -> None:
     assert sorted(critic.asked) == sorted(asked)
     assert critic.asked[0] == ("Mara, a girl with a red coat, lights a lantern.", 0)
     assert critic.asked[-1][1] > 0
-    assert critic.characters == [("Mara",)] * 4 + [()] * 2
+    assert critic.characters == [("Mara",)] * 4 + [None] * 2
 
 
 def test_without_a_critic_the_first_is_in_the_film_and_the_others_are_kept(studio: Studio) -> None:
@@ -158,6 +158,21 @@ def test_a_film_stopped_anywhere_comes_out_the_same(
     assert content(studio.folder) == content(best_folder)
 
 
+def test_a_kill_between_a_take_and_its_note_changes_nothing(
+    studio: Studio, best_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(film: Film, take: object) -> None:
+        raise KeyboardInterrupt
+
+    ask_for(studio, 3, Brightest())
+    with monkeypatch.context() as patch:
+        patch.setattr(Film, "keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            studio.generate()
+    assert len(of(studio.generate(), ShotStarted)) == 8
+    assert content(studio.folder) == content(best_folder)
+
+
 def test_film_json_lost_is_chosen_again_from_what_is_there(best: Studio, best_folder: Path) -> None:
     (best.folder / "film.json").unlink()
     with best.begin() as film:
@@ -190,6 +205,14 @@ def test_a_damaged_take_is_made_again_alone_where_the_others_are_gone(best: Stud
     events = best.generate()
     assert len(of(events, ShotStarted)) == 1
     assert (best.chosen(), best.statuses()) == (before, ["done"] * 3)
+
+
+def test_a_damaged_take_of_which_more_are_wanted_is_chosen_anew(best: Studio) -> None:
+    ask_for(best, 4, Brightest())
+    flip(best.take("01-03").master)
+    best.generate(remake=True)
+    assert best.statuses() == ["done"] * 3
+    assert {best.film().manifest.pick(shot_id).of for shot_id in IDS} == {4}
 
 
 def test_a_damaged_retake_in_other_words_is_the_same_again(best: Studio) -> None:
@@ -340,6 +363,29 @@ class TestByHand:
         assert [event.shot_id for event in started] == ["01-02"] + ["01-03"] * 3
         assert started[0].seed == best.plan()[1].seed == seed
 
+    def test_a_retake_in_other_words_comes_back_with_the_words_that_it_was_for(self, best: Studio) -> None:
+        best.retake("01-03", prompt="Mara sleeps.")
+        retaken = best.chosen()["01-03"]
+        best.script = THREE_SHOTS.replace("The lantern goes out.", "It is day.")
+        best.generate(remake=True)
+        assert best.chosen()["01-03"] != retaken
+        best.script = THREE_SHOTS
+        assert of(best.generate(remake=True), ShotStarted) == []
+        assert best.chosen()["01-03"] == retaken
+
+    def test_a_choice_stays_where_another_critic_is_asked_for(self, best: Studio) -> None:
+        first = best.chosen()["01-01"]
+        (other, *_) = (kept.key for kept in best.plan()[0].kept if kept.key != first)
+        with Film.work(best.folder) as film:
+            film.choose("01-01", other)
+        ask_for(best, 3)
+        best.generate(remake=True)
+        with Film.work(best.folder) as film:
+            film.choose("01-01", first)
+        best.generate(remake=True)
+        assert best.chosen()["01-01"] == first
+        assert best.statuses() == ["done"] * 3
+
     def test_another_of_them_can_be_chosen_and_the_first_choice_again(self, best: Studio) -> None:
         before = best.chosen()["01-03"]
         others = [kept.key for kept in best.plan()[2].kept if kept.key != before]
@@ -371,12 +417,13 @@ def test_tidy_offers_those_that_were_not_chosen(best: Studio) -> None:
     assert len(leftovers(best.film())) == 6
 
 
-def test_critics_go_by_names() -> None:
+def test_critics_go_by_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storymem.film.critics._KNOWN", {})
     register_critic("brightest", Brightest)
     critic = critic_for("brightest")
     assert critic is not None
     frames = np.full((5, 3, 8, 8), 0.25, dtype=np.float32)
     assert critic.score(frames, prompt="", characters=(), pictures=()) == pytest.approx(0.25)
     assert critic_for("none") is None
-    with pytest.raises(SettingsError, match=r"critic is 'nobody'; it must be one of none, .*brightest"):
+    with pytest.raises(SettingsError, match=r"critic is 'nobody'; it must be one of none, brightest"):
         critic_for("nobody")

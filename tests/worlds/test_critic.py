@@ -133,15 +133,28 @@ def test_two_may_stand_in_any_order_and_pictures_come_in_any(critic: StorylandCr
     np.testing.assert_allclose(scores, scores[0], rtol=1e-6)
 
 
-def test_where_nobody_is_told_of_nobody_need_be_there_and_whoever_is_should_be_known(critic: StorylandCritic) -> None:
-    spec, prompt = shot(5), "A quiet evening on the beach."
+def test_where_nobody_is_named_somebody_known_should_be_there(critic: StorylandCritic) -> None:
+    """As "she" may be anybody."""
+    spec, prompt = shot(5), "It is a quiet evening."
     pictures, stranger = portraits(5, spec), changed(changed(spec, "species", Random(0)), "colour", Random(0))
-    nobody, true, strange = (
-        critic.score(frames, prompt=prompt, characters=(), pictures=pictures)
-        for frames in (np.full((FRAMES, 3, HEIGHT, WIDTH), 0.3, np.float32), drawn(spec), drawn(stranger))
+    empty = np.full((FRAMES, 3, HEIGHT, WIDTH), 0.3, np.float32)
+    true, strange, nobody = (
+        critic.score(frames, prompt=prompt, characters=None, pictures=pictures)
+        for frames in (drawn(spec), drawn(stranger), empty)
     )
-    assert nobody > true > strange
-    assert critic.score(drawn(spec), prompt=prompt, characters=(), pictures=()) == 0.0  # nothing to compare with
+    assert true > strange > nobody
+    assert critic.score(drawn(spec), prompt=prompt, characters=None, pictures=()) == 0.0  # nothing to compare with
+    assert critic.score(empty, prompt=prompt, characters=None, pictures=()) == 0.0
+
+
+def test_where_nobody_is_shown_nobody_should_be_there(critic: StorylandCritic) -> None:
+    spec, prompt = shot(5), "The beach."
+    empty = np.full((FRAMES, 3, HEIGHT, WIDTH), 0.3, np.float32)
+    nobody, somebody = (
+        critic.score(frames, prompt=prompt, characters=(), pictures=portraits(5, spec))
+        for frames in (empty, drawn(spec))
+    )
+    assert nobody > somebody
 
 
 def test_all_who_are_shown_should_be_there(critic: StorylandCritic) -> None:

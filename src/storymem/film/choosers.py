@@ -101,7 +101,7 @@ class DeferredCritic(_Deferred[Critic]):
     """A `Critic` that is read when the first take is to be judged."""
 
     def score(
-        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str] | None, pictures: Sequence[FloatArray]
     ) -> float:
         """See `Critic.score`."""
         with enough_memory(f"while {self.name} judged a take", "try --takes 1"):

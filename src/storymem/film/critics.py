@@ -24,14 +24,15 @@ class Critic(Protocol):
     """Says how good a take is."""
 
     def score(
-        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str] | None, pictures: Sequence[FloatArray]
     ) -> float:
         """How good a take is: the more, the better. Scores of takes of different shots say nothing together.
 
         Args:
             frames: ``[F, 3, H, W]``, float32 in [-1, 1].
             prompt: of the shot, with the cast woven in.
-            characters: names of those of the cast whom the shot shows, as far as the script says so.
+            characters: names of those of the cast whom the shot shows; None where the script names nobody, so that
+                "she" may be anybody.
             pictures: ``[3, H, W]`` each, likewise, what the shot saw of the memory: of any size, and perhaps none.
         """
 

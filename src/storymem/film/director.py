@@ -112,7 +112,8 @@ class Director:
                     yield ShotReused(shot.id, take.key)
                 else:
                     # One that was chosen and is damaged is made again, and nothing is chosen anew.
-                    again = planned.status == "damaged" and film.manifest.chosen.get(shot.id) == planned.key
+                    chosen = film.manifest.chosen.get(shot.id)
+                    again = planned.status == "damaged" and planned.wanted == 1 and chosen == planned.key
                     take, is_new = yield from (maker.settle_one if again else maker.settle)(planned, sight)
                     (made if is_new else reused).append(shot.id)
             walk.leave(shot, take)
@@ -209,6 +210,8 @@ class Director:
                 raise SettingsError(f"The prompt is {prompt!r}; it must say what is to be seen.")
             told = manifest.shot(shot_id).prompt
             override = replace(override, prompt=None if prompt == told else prompt, over=None).of(told)
+            if seed is None and manifest.pick(shot_id).of > 1:  # another one may be picked for other words
+                override = replace(override, seed=manifest.seed_of(shot_id))
         if seed is not None:
             return replace(override, seed=seed)
         if prompt is not None:

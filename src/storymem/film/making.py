@@ -88,6 +88,7 @@ class TakeMaker:
             if take is None:
                 take = yield from self._make(one, sight, number=number, of=len(seeds))
                 made = True
+            film.keep(take)
             takes.append(take)
         self._pace.leave(shot_id)
         scores = self._scores(planned, sight, takes)
@@ -128,8 +129,8 @@ class TakeMaker:
         critic, shot = self._tools.critic, planned.shot
         if critic is None:
             return ()
-        told = self._film.manifest.characters_of(shot.id)
-        characters = tuple(told if shot.shows is None else shot.shows)
+        told = self._film.manifest.characters_of(shot.id) or None  # if nobody, "she" may be anybody
+        characters = told if shot.shows is None else shot.shows
         scores = tuple(
             critic.score(
                 from_uint8(np.stack(list(read_video(take.master)))),
@@ -142,7 +143,7 @@ class TakeMaker:
         if not np.isfinite(scores).all():
             raise ModelError(
                 f"Shot {shot.id}: the critic gave {', '.join(f'{score:g}' for score in scores)} for its takes, and "
-                "those are not all numbers: all takes are kept; go on with --critic none, and choose by hand."
+                "those are not all numbers. All takes are kept: go on with --critic none --remake, and choose by hand."
             )
         return scores
 
@@ -264,7 +265,7 @@ class TakeMaker:
         )
         pace.end()
         if of > 1:
-            film.keep(take)
+            film.keep(take)  # before anybody is told
             yield TakeFinished(shot.id, take.key, number, of, perf_counter() - begun)
         return take
 

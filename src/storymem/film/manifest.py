@@ -234,11 +234,12 @@ class Manifest:
     ) -> Manifest:
         """The film with this take chosen, and with what was changed for it."""
         overrides = self.overrides if override is None else {**self.overrides, shot_id: override}
+        picks = self.picks if pick is None else {**self.picks, shot_id: pick}
         return replace(
             self.with_kept(shot_id, (kept,)),
             chosen={**self.chosen, shot_id: kept.key},
             overrides={shot: changed for shot, changed in overrides.items() if changed != Override()},
-            picks=self.picks if pick is None else {**self.picks, shot_id: pick},
+            picks={shot: made for shot, made in picks.items() if made != Pick()},
         )
 
     def with_kept(self, shot_id: str, takes: Sequence[KeptTake]) -> Manifest:

@@ -142,7 +142,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
     sight = walk.enter(shot)
     recipe = None if sight is None else recipe_of(film, shot, sight)
     chosen = film.manifest.chosen.get(shot.id)
-    wanted, lacking = _takes_to_make(film, shot, sight)
+    wanted, lacking = _takes_to_make(film, shot, recipe)
     status: Status
     try:
         take = film.chosen_take(shot.id, verify=verify)
@@ -186,18 +186,20 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         wanted=wanted,
         lacking=lacking,
     )
-    if status == "damaged" and chosen is not None and chosen == planned.key:  # chosen already; it alone is made again
-        planned = replace(planned, wanted=1, lacking=1)
+    if status == "damaged":
+        alone = chosen is not None and chosen == planned.key and not _why_to_choose_again(film, shot, wanted)
+        # What was chosen is made again, and nothing is chosen anew.
+        planned = replace(planned, wanted=1, lacking=1) if alone else replace(planned, lacking=max(lacking, 1))
     return planned, sight
 
 
-def _takes_to_make(film: Film, shot: Shot, sight: Sight | None) -> tuple[int, int]:
+def _takes_to_make(film: Film, shot: Shot, recipe: Recipe | None) -> tuple[int, int]:
     """How many takes of a shot there are to be to choose from, and how many of them are not there."""
     seeds = film.manifest.seeds_of(shot.id)
-    if len(seeds) == 1 or sight is None:
+    if recipe is None:
         return len(seeds), len(seeds)
-    keys = [recipe_of(film, shot, sight, seed=seed).key for seed in seeds]
-    return len(keys), sum(not film.takes.folder_of(shot.id, key).is_dir() for key in keys)
+    folders = (film.takes.folder_of(shot.id, replace(recipe, seed=seed).key) for seed in seeds)
+    return len(seeds), sum(not folder.is_dir() for folder in folders)
 
 
 def _why_to_choose_again(film: Film, shot: Shot, wanted: int) -> str:
@@ -230,7 +232,7 @@ def plan_film(film: Film, *, verify: bool = False) -> tuple[PlannedShot, ...]:
         try:
             walk.leave(shot, planned.take)
         except FilmDamagedError as error:
-            planned = replace(planned, take=None, status="damaged", reason=str(error))
+            planned = replace(planned, take=None, status="damaged", reason=str(error), wanted=1, lacking=1)
             walk.leave(shot, None)
         plan.append(planned)
     return tuple(plan)

@@ -329,9 +329,12 @@ class Film:
         """
         take = self._kept_take(shot_id, key)
         shot = self.manifest.shot(shot_id)
-        recipe = take.record.recipe
+        recipe, pick, settings = take.record.recipe, self.manifest.pick(shot_id), self.manifest.settings
+        is_own = recipe.seed == self.manifest.own_seed(shot_id)
+        if settings.takes > 1 and shot.seed is None and (pick.of < settings.takes or pick.by != settings.critic):
+            is_own = False  # or the next choice would undo this one
         override = Override(
-            seed=None if recipe.seed == self.manifest.own_seed(shot_id) else recipe.seed,
+            seed=None if is_own else recipe.seed,
             prompt=None if take.record.prompt == shot.prompt else take.record.prompt,
             retakes=self.manifest.override(shot_id).retakes,
         ).of(shot.prompt)

@@ -55,6 +55,8 @@ def leftovers(film: Film) -> tuple[Leftover, ...]:
             seen = planned.take.record.saw
             needed.add(planned.take.folder)
             needed.update(parent for picture in seen for parent in (film.folder / picture.picture).parents)
+            if planned.status == "stale" and planned.wanted > 1:  # takes to choose from may be there
+                undecided.add(film.takes.folder / planned.shot.id)
         elif planned.key is None or planned.wanted > 1:  # some of its takes may be there, and none chosen yet
             undecided.add(film.takes.folder / planned.shot.id)
     found = [

@@ -61,15 +61,15 @@ class StorylandCritic:
         self._remembered: OrderedDict[str, tuple[_Seen, ...]] = OrderedDict()  # by picture, the last used last
 
     def score(
-        self, frames: FloatArray, *, prompt: str, characters: Sequence[str], pictures: Sequence[FloatArray]
+        self, frames: FloatArray, *, prompt: str, characters: Sequence[str] | None, pictures: Sequence[FloatArray]
     ) -> float:
         """How good a take is: the more, the better. Only scores of takes of one shot can be compared.
 
         Args:
             frames: the take, ``[F, 3, H, W]``, float32 in [-1, 1].
             prompt: the shot's, with the cast woven in.
-            characters: whom the shot shows, as far as the script says so; of two who are shown, two should be there,
-                whatever the prompt tells of them.
+            characters: whom the shot shows; of two who are shown, two should be there, whatever the prompt tells of
+                them. None: the script does not say; if the prompt does not either, somebody known should be there.
             pictures: what the shot saw of the memory, ``[3, H, W]`` each, likewise, of any size; perhaps none.
 
         Raises:
@@ -79,12 +79,15 @@ class StorylandCritic:
             if len(shape) != 4 or shape[1] != 3 or not shape[0]:
                 raise MediaError(f"Frames are arrays [frames, 3, height, width], one or more, and not {shape}.")
         told, found = list(heroes_told(prompt)), self._look(frames)
-        told += [_NOTHING] * (min(len(set(characters)), MOST_HEROES) - len(told))
-        if not told:  # nobody need be there, and whoever is should be someone known
-            told = [_NOTHING] * len(found)
+        remembered = [hero for picture in pictures for hero in self._remember(picture)]
+        if not told and characters is None:
+            if not found:
+                return _MISS if remembered else 0.0
+            return _as_told(found, [_NOTHING] * len(found), remembered) / len(found)
+        told += [_NOTHING] * (min(len(set(characters or ())), MOST_HEROES) - len(told))
         if len(found) != len(told):
             return _MISS * abs(len(found) - len(told))
-        return _as_told(found, told, [hero for picture in pictures for hero in self._remember(picture)])
+        return _as_told(found, told, remembered)
 
     def _remember(self, picture: FloatArray) -> tuple[_Seen, ...]:
         key = frame_id(picture)

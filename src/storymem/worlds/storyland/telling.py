@@ -42,7 +42,7 @@ def _any_of(phrases: Iterable[str]) -> str:
     Of ASCII letters: the Kelvin sign and such are no letters of theirs, though they are in small letters.
     """
     longest_first = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    either = "|".join(longest_first).replace(" ", r"[\s-]+")
+    either = "|".join(longest_first).replace(" ", r"(?u:[\s-]+)")
     return rf"(?<![\w-])(?a:{either})(?![\w-])"
 
 
