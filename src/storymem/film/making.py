@@ -84,12 +84,14 @@ class TakeMaker:
         takes, made = [], False
         for number, seed in enumerate(seeds, 1):
             one = replace(planned, seed=seed, key=recipe_of(film, planned.shot, sight, seed=seed).key)
-            take = yield from self._kept(one)
-            if take is None:
-                take = yield from self._make(one, sight, number=number, of=len(seeds))
-                made = True
+            started = perf_counter()
+            found = yield from self._kept(one)
+            take = found or (yield from self._make(one, sight, number=number, of=len(seeds)))
             film.keep(take)
             takes.append(take)
+            if found is None:
+                made = True
+                yield TakeFinished(shot_id, take.key, number, len(seeds), perf_counter() - started)
         self._pace.leave(shot_id)
         scores = self._scores(planned, sight, takes)
         best = scores.index(max(scores)) if scores else 0  # of equals, and without a critic, the first
@@ -235,7 +237,7 @@ class TakeMaker:
             memory=sight.bank.frames,
             known_frames=sight.known_frames,
         )
-        begun = working = perf_counter()
+        working = perf_counter()
         pace.begin(planned)
 
         def step(done: int, steps: int) -> None:
@@ -264,9 +266,6 @@ class TakeMaker:
             made=self._made(making, choosing, sampling.num_inference_steps, batch_cfg=sampling.batch_cfg),
         )
         pace.end()
-        if of > 1:
-            film.keep(take)  # before anybody is told
-            yield TakeFinished(shot.id, take.key, number, of, perf_counter() - begun)
         return take
 
     def _keyframes(self, frames: FloatArray, shot: Shot, sight: Sight) -> tuple[Keyframe, ...]:

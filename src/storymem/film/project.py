@@ -12,12 +12,7 @@ from storymem.errors import FilmDamagedError, FilmError, InputError, StorageErro
 from storymem.film.film_settings import FilmSettings
 from storymem.film.kept_script import keep_script
 from storymem.film.lock import locked
-from storymem.film.manifest import (
-    KeptTake,
-    Manifest,
-    read_manifest,
-    write_manifest,
-)
+from storymem.film.manifest import KeptTake, Manifest, read_manifest, write_manifest
 from storymem.film.override import Override
 from storymem.film.picks import Pick
 from storymem.film.place import MANIFEST, REFERENCES, TAKES, check_place, load_manifest, make_place
