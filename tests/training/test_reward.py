@@ -124,7 +124,7 @@ def test_all_but_the_subjects_can_be_kept_as_the_guided_model_has_it(
         made = task.make(task.module, batch, text, conditions, [0, 2])
         after = MemoryRun(memory_stage(out / "model", tmp_path / "again", *learning, "reward.keep=1"),
                           make_accelerator(stage)).task(task.name).module  # fmt: skip
-        number, elsewhere, sums = batch.memory.shape[2], task._elsewhere(batch), []
+        number, elsewhere, sums = batch.memory.shape[2], task._elsewhere(batch, None), []
         assert 0 < elsewhere.mean() < 1
         for step, given in made.given.items():
             asked = (given, task._timesteps(step, batch), text, conditions[0].positions)
@@ -133,6 +133,21 @@ def test_all_but_the_subjects_can_be_kept_as_the_guided_model_has_it(
             sums.append(float((elsewhere * (said - guided).square()).sum()))
         away[keep] = sum(sums)
     assert away[3.0] < 0.7 * away[1e-6], away
+
+
+def test_what_should_not_be_there_is_not_held_on_to(small_model: Path, tmp_path: Path) -> None:
+    stage = memory_stage(louder(small_model, tmp_path / "model"), tmp_path / "out")
+    task: Any = MemoryRun(stage, make_accelerator(stage)).task("model")
+    batch, _ = task._made(0, 0)
+    without = task._elsewhere(batch, None)
+    assert torch.equal(task._elsewhere(batch, torch.zeros(len(batch.latents), 32, 32, dtype=torch.bool)), without)
+    stray = torch.zeros(len(batch.latents), 24, 48, dtype=torch.bool)  # a judge looks at pictures of its own size
+    stray[0, 3, 4] = True
+    left = task._elsewhere(batch, stray)
+    assert torch.equal(left[1:], without[1:])
+    row, column = (at * size // own for at, size, own in zip((3, 4), left.shape[-2:], (24, 48), strict=True))
+    assert not left[0, :, :, row, column].any()
+    assert (left <= without).all()
 
 
 def test_where_the_judge_is_not_heard_all_stays_as_the_guided_model_has_it(small_model: Path, tmp_path: Path) -> None:

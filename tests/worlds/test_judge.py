@@ -14,6 +14,7 @@ from storymem.training.judging import open_judge
 from storymem.worlds.storyland import render, sample_group, sample_shot
 from storymem.worlds.storyland.judge import StorylandJudge, _who_is_who, _with_gradients
 from storymem.worlds.storyland.reader import find_heads, load_reader
+from storymem.worlds.storyland.reader_network import frame_indices
 from storymem.worlds.storyland.shots import ShotSpec
 from storymem.worlds.storyland.source import StorylandSource
 from storymem.worlds.storyland.truth import LABEL_CLASSES, SCENE_CLASSES, ground_truth, hero_subjects, scene_labels
@@ -111,22 +112,115 @@ def test_following_its_gradient_makes_a_picture_better(scene: float, clips: Clip
     assert after.loss.sum() < before.loss.sum()
 
 
-def test_in_clips_with_another_number_of_heroes_none_is_judged(
-    judge: StorylandJudge, of_heroes: StorylandJudge, clips: Clips
-) -> None:
+def test_in_clips_with_another_number_of_heroes_nobodys_looks_are_judged(clips: Clips) -> None:
+    of_looks = StorylandJudge({"scene": 0, "heads": 0})
     frames, *asked = clips.first(2)
     frames[0] = 0.3  # nobody is there
     frames.requires_grad_()
-    assert judge(frames, *asked).right[0] <= 1
-    said = of_heroes(frames, *asked)
+    assert StorylandJudge({"heads": 0})(frames, *asked).right[0] <= 1
+    said = of_looks(frames, *asked)
     assert said.right.isnan().tolist() == [True, False]
     (gradient,) = torch.autograd.grad(said.loss.sum(), frames)
     assert not gradient[0].any()
     assert gradient[1].any()
     nobody = torch.full_like(frames, 0.3).requires_grad_()
-    said = of_heroes(nobody, *asked)
+    said = of_looks(nobody, *asked)
     assert said.right.isnan().all()
     assert not torch.autograd.grad(said.loss.sum(), nobody)[0].any()
+
+
+def heads_of(judge: StorylandJudge, frames: torch.Tensor) -> list[int]:
+    """How many heads there are in each frame of a clip ``[3, F, h, w]`` that is looked at."""
+    maps = judge._network.look(frames[:, frame_indices(FRAMES)].transpose(0, 1))[0]
+    return [len(find_heads(frame)) for frame in maps.detach().numpy()]
+
+
+def one_of_two(clips: Clips, judge: StorylandJudge) -> Clips:
+    """Clips that show two heroes throughout, where one is asked for."""
+    two = [
+        row
+        for row, (frames, labels) in enumerate(zip(clips.frames, clips.labels, strict=True))
+        if (labels[:, 0] >= 0).all() and set(heads_of(judge, frames)) == {2}
+    ]
+    chosen = Clips(*(part[two].clone() for part in clips))
+    chosen.labels[:, 1] = -1
+    return chosen
+
+
+def test_a_head_too_many_is_to_go(of_heroes: StorylandJudge, clips: Clips) -> None:
+    frames, *asked = one_of_two(clips, of_heroes)
+    assert len(frames)
+    assert (StorylandJudge({"scene": 0, "heads": 0})(frames, *asked).loss == 0).all()
+    frames.requires_grad_()
+    said = of_heroes(frames, *asked)
+    assert (said.right == 0).all()  # all that is asked of somebody who is not told from another
+    assert (said.loss > 1).all()
+    assert said.stray is not None
+    for picture, one in zip(said.stray, frames, strict=True):  # around one of the two
+        middles = [box[0] for box in find_heads(of_heroes._network.look(one[:, 12][None])[0][0].detach().numpy())]
+        assert [bool(picture[:, int(x)].any()) for x in middles].count(True) == 1
+    for _ in range(40):
+        (gradient,) = torch.autograd.grad(of_heroes(frames, *asked).loss.sum(), frames)
+        frames = (frames - 0.1 * gradient / gradient.abs().amax().clamp(min=1e-9)).detach().requires_grad_()
+    left = [number for one in frames for number in heads_of(of_heroes, one)]
+    assert left.count(1) > 0.7 * len(left)
+    assert left.count(0) == 0  # the other one stays
+
+
+def test_a_head_too_few_is_to_come(of_heroes: StorylandJudge, clips: Clips) -> None:
+    """Nobody can be drawn by a reader's gradient alone, but it says where somebody is looked for."""
+    _, *asked = clips.first(3)
+    nobody = torch.full_like(clips.frames[:3], 0.3).requires_grad_()
+    said = of_heroes(nobody, *asked)
+    assert (said.right == 0).all()
+    (gradient,) = torch.autograd.grad(said.loss.sum(), nobody)
+    better = (nobody - 0.05 * gradient / gradient.abs().amax()).detach()
+    assert (of_heroes(better, *asked).loss < said.loss).all()
+    assert said.stray is not None
+    assert not said.stray.any()
+
+
+def test_who_should_not_be_there_is_drawn_over_with_what_was_there_before(
+    of_heroes: StorylandJudge, clips: Clips
+) -> None:
+    """A second hero who comes later: the gradient says what is behind, and not only how he is no longer found."""
+    frames, labels, setting = one_of_two(clips, of_heroes)
+    heads = find_heads(of_heroes._network.look(frames[:1, :, 0])[0][0].detach().numpy())
+    assert len(heads) == 2
+    frames, labels, setting = frames[:1], labels[:1], setting[:1]
+    cut = int(heads[0][0] + heads[1][0]) // 2
+    looked_at = frame_indices(FRAMES)
+    frames[:] = frames[:, :, :1].clone()
+    frames[..., cut:] *= 0.8  # of whom one is less sure
+    frames[:, :, : looked_at[2], :, cut:] = 0.3  # only the left one in the first two that are looked at
+    assert heads_of(of_heroes, frames[0]) == [1, 1, 2, 2, 2]
+    frames.requires_grad_()
+    (gradient,) = torch.autograd.grad(of_heroes(frames, labels, setting).loss.sum(), frames)
+    there = gradient[..., cut:].flatten()
+    off = (frames.detach()[..., cut:] - 0.3).where(gradient[..., cut:] != 0, 0).flatten()
+    assert torch.nn.functional.cosine_similarity(there, off, dim=0) > 0.95
+    assert (there != 0).sum() > 1000
+    for _ in range(30):
+        (gradient,) = torch.autograd.grad(of_heroes(frames, labels, setting).loss.sum(), frames)
+        frames = (frames - 0.1 * gradient / gradient.abs().amax()).detach().requires_grad_()
+    assert heads_of(of_heroes, frames[0]) == [1, 1, 1, 1, 1]
+
+
+def test_of_a_second_head_for_a_moment_the_looks_are_judged_all_the_same(
+    of_heroes: StorylandJudge, clips: Clips
+) -> None:
+    frames, labels, setting = one_of_two(clips, of_heroes)
+    alone = Clips(frames.clone(), labels, setting)
+    for one in alone.frames:  # hidden but in the last frame that is looked at
+        right = max(find_heads(of_heroes._network.look(one[:, :1].transpose(0, 1))[0][0].detach().numpy()),
+                    key=lambda box: box[0])  # fmt: skip
+        one[:, :20, :, max(0, int(right[0] - right[2])) :] = 0.3
+    shown = [row for row, one in enumerate(alone.frames) if heads_of(of_heroes, one) == [1, 1, 1, 1, 2]]
+    assert shown
+    said = of_heroes(*(part[shown] for part in alone))
+    without = StorylandJudge({"scene": 0, "heads": 0})(*(part[shown] for part in alone))
+    assert (said.loss > without.loss).all()
+    assert torch.equal(said.right, without.right)
 
 
 def test_what_is_not_asked_for_does_not_count(judge: StorylandJudge, clips: Clips) -> None:
@@ -164,7 +258,7 @@ def test_it_is_a_stranger_to_the_reader_that_measures() -> None:
 
 def test_its_options(tmp_path: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, action, looks, scene, temp"
+        SettingsError, match=r"reward.options.temperature: .*storyland knows reader, action, looks, scene, heads, temp"
     ):
         StorylandJudge({"temperature": 0})
     with pytest.raises(SettingsError, match=r"reward.options.raeder"):
@@ -173,7 +267,7 @@ def test_its_options(tmp_path: Path) -> None:
         StorylandJudge({"reader": tmp_path / "none.safetensors"})
     with pytest.raises(SettingsError, match=r"reward.options.looks: nobody has 'hats'; looks are species, build,"):
         StorylandJudge({"looks": {"hats": 2}})
-    for other in ({"temperature": 2}, {"scene": 1}, {"action": 1}, {"looks": {"hat": 2}}):
+    for other in ({"temperature": 2}, {"scene": 1}, {"action": 1}, {"looks": {"hat": 2}}, {"heads": 0}):
         assert StorylandJudge({}).identity != StorylandJudge(other).identity
 
 

@@ -21,10 +21,13 @@ class Judgement:
     Attributes:
         loss: ``[B]``, lower is better; the gradients of clips that could not be judged are 0.
         right: ``[B]``, the share of what was judged that is as it should be; NaN where nothing was.
+        stray: ``[B, h, w]`` bool, of any size, where in the picture something is that should go, at any time of the
+            clip; None: nowhere. `reward.keep` does not hold on to that.
     """
 
     loss: torch.Tensor
     right: torch.Tensor
+    stray: torch.Tensor | None = None
 
 
 class Judge(Protocol):

@@ -164,7 +164,9 @@ class RewardTask(DenoisingTask):
                 off = (
                     velocity.float() - self._teacher.velocity(module, given, level, text, positions, number)
                 ).square()
-                kept = kept + ((self._elsewhere(batch) * off) if judged else off).flatten(1).sum(dim=1).mean()
+                if judged:
+                    off = self._elsewhere(batch, judgement.stray) * off
+                kept = kept + off.flatten(1).sum(dim=1).mean()
             if judged:
                 # The end falls as the velocity rises, by the noise that the step takes away; how much that is, is left
                 # out, so that every step counts alike.
@@ -173,10 +175,13 @@ class RewardTask(DenoisingTask):
         loss: torch.Tensor = learned_from + (judgement.loss.mean() - learned_from).detach()
         return loss
 
-    def _elsewhere(self, batch: TrainingBatch) -> torch.Tensor:
+    def _elsewhere(self, batch: TrainingBatch, stray: torch.Tensor | None) -> torch.Tensor:
         """``[B, 1, F_lat, h, w]``, 0 where the clip shows its subjects, and around them; for a shot that is made of its
-        prompt shows them near there too."""
+        prompt shows them near there too. And 0 where something is that should not be there."""
         shown = self._known(batch.subjects, "reward").masks.amax(dim=2)
+        if stray is not None:
+            gone = functional.adaptive_max_pool2d(stray[:, None].to(shown), shown.shape[-2:])
+            shown = torch.maximum(shown, gone)
         return 1 - functional.max_pool2d(shown, 3, stride=1, padding=1)[:, None]
 
     def _timesteps(self, step: int, batch: TrainingBatch) -> torch.Tensor:

@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from storymem.training.encode import weights_digest
 from storymem.training.judging import Judgement
+from storymem.worlds.storyland.headcount import boxes_of_cells, miscounted, nearest
 from storymem.worlds.storyland.heroes import ATTRIBUTES
 from storymem.worlds.storyland.options import read_options
 from storymem.worlds.storyland.reader import FloatArray, boxes_of, find_heads, follow_heads, load_reader
-from storymem.worlds.storyland.reader_network import GRID, frame_indices, steady, to_reading_size
+from storymem.worlds.storyland.reader_network import frame_indices, steady, to_reading_size
 from storymem.worlds.storyland.truth import LABEL_CLASSES, SCENE_CLASSES
 
 __all__ = ["StorylandJudge", "StorylandJudgeOptions"]
@@ -36,6 +37,7 @@ class StorylandJudgeOptions(BaseModel):
         action: how much what a hero does counts beside each of the looks.
         looks: how much each of them counts, by name, such as ``{accessory: 2}``; those not named count 1.
         scene: how much place, time, weather and shot type count beside the heroes, who count 1; 0: not at all.
+        heads: how much it counts that there are as many heads as heroes; 0: not at all.
         temperature: the reader's logits are divided by it, so that a clip that is plainly wrong still counts, and one
             that is right does not for long.
     """
@@ -46,6 +48,7 @@ class StorylandJudgeOptions(BaseModel):
     action: float = Field(default=2.0, ge=0, allow_inf_nan=False)
     looks: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     scene: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    heads: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     temperature: float = Field(default=1.5, gt=0, allow_inf_nan=False)
 
     @field_validator("looks")
@@ -69,8 +72,10 @@ class StorylandJudge:
     """A `storymem.training.judging.Judge`: cross entropy of what is read of heroes and scene.
 
     Of each the mean over what is asked for. Only heroes whose species is asked for are judged, which is where a head
-    can be seen; of clips in which another number of heroes is found, only the scene is. Of two, the one who looks more
-    like a species is taken to be meant, as when films are measured.
+    can be seen. Of clips in which another number of heroes is found nobody's looks are judged, and none of them is
+    right; what counts is the head too many or too few: without that a model learns to show a hero who walks where he
+    was and where he goes to at once, and nothing says that it should not. Of two, the one who looks more like a species
+    is taken to be meant, as when films are measured.
 
     Args:
         options: see `StorylandJudgeOptions`.
@@ -109,11 +114,21 @@ class StorylandJudge:
         loss = self.options.scene * scene.loss
         right, asked = (scene.right, scene.asked) if self.options.scene else (0 * scene.right, 0 * scene.asked)
         rows, tracks = [], []  # of the K heroes who are judged: the clip, and the heads
-        for row, (wanted, one) in enumerate(zip(labels[:, :, _SPECIES] >= 0, maps.detach().cpu().numpy(), strict=True)):
-            found = follow_heads([find_heads(frame) for frame in one])
-            if found and len(found) == int(wanted.sum()):
-                rows += [row] * len(found)
+        judged = labels[:, :, _SPECIES] >= 0
+        as_many = torch.zeros_like(loss, dtype=torch.bool)
+        stray = torch.zeros(len(frames), *pictures.shape[-2:], dtype=torch.bool, device=frames.device)
+        for row, (wanted, one) in enumerate(zip(judged.sum(dim=1).tolist(), maps.detach().cpu().numpy(), strict=True)):
+            heads = [find_heads(frame) for frame in one]
+            found = follow_heads(heads)
+            if len(found) == wanted:
+                rows += [row] * wanted
                 tracks += found
+                as_many[row] = True
+            if self.options.heads:
+                cost, stray[row] = miscounted(pictures[row], maps[row], heads, found, wanted)
+                loss[row] += self.options.heads * cost
+        if self.options.heads:
+            asked = asked + ((labels >= 0) & judged[..., None]).sum(dim=(1, 2)) * ~as_many
         if rows:
             owners = torch.tensor(rows, device=frames.device)
 
@@ -125,7 +140,7 @@ class StorylandJudge:
             heroes = self._entropy(read, self._counts, who)
             loss = loss + of_clip(heroes.loss) / of_clip(torch.ones_like(heroes.loss)).clamp(min=1)
             right, asked = right + of_clip(heroes.right), asked + of_clip(heroes.asked)
-        return Judgement(loss, (right / asked).detach())
+        return Judgement(loss, (right / asked).detach(), stray)
 
     def _entropy(
         self, read: Mapping[str, torch.Tensor], weights: Mapping[str, float], wanted: torch.Tensor
@@ -158,11 +173,9 @@ class StorylandJudge:
 
 def _with_gradients(boxes: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """Boxes ``[K, frames, 4]`` as the very cells of ``[K, frames, 5, h, w]`` say that they were found in."""
-    rows, columns = (torch.arange(size, device=maps.device) for size in maps.shape[-2:])
-    middles = [maps[:, :, 1] + columns, maps[:, :, 2] + rows[:, None]]
-    every = torch.stack([*middles, *maps[:, :, 3:].clamp(-1, 3).exp().unbind(2)], dim=-1).flatten(2, 3) * GRID
-    nearest = (every.detach() - boxes[:, :, None]).abs().sum(dim=-1).argmin(dim=-1)
-    return every.gather(2, nearest[:, :, None, None].expand(-1, -1, 1, 4)).squeeze(2)
+    every = boxes_of_cells(maps)
+    cell = nearest(every.detach(), boxes[:, :, None])
+    return every.gather(2, cell[:, :, None, None].expand(-1, -1, 1, 4)).squeeze(2)
 
 
 def _who_is_who(rows: Sequence[int], labels: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from storymem.worlds.storyland.reader_network import ReaderNetwork
 
 __all__ = [
+    "APART",
     "FloatArray",
     "HeroReading",
     "Reader",
@@ -38,7 +39,8 @@ __all__ = [
 FloatArray = npt.NDArray[np.float32]
 
 SURE = 0.25  # a middle between two cells is half as likely in each
-_APART = 0.5  # of the mean head width: nearer than this, two finds are one head
+APART = 0.5
+"""Of the mean width of two heads: nearer than this, what was found twice is one head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def find_heads(found: FloatArray) -> list[FloatArray]:
         x, y, width, height = found[1:, row, column]
         size = np.exp(np.clip([width, height], -1, 3))
         box = (np.array([column + x, row + y, *size]) * GRID).astype(np.float32)
-        if all(np.hypot(*(box[:2] - head[:2])) > _APART * (box[2] + head[2]) / 2 for head in heads):
+        if all(np.hypot(*(box[:2] - head[:2])) > APART * (box[2] + head[2]) / 2 for head in heads):
             heads.append(box)
     return sorted(heads, key=lambda box: float(box[0]))
 

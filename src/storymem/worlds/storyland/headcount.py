@@ -1,0 +1,125 @@
+"""Heroes too many or too few in a clip, in a way that has gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from storymem.worlds.storyland.reader import APART, FloatArray
+from storymem.worlds.storyland.reader_network import GRID
+
+__all__ = ["boxes_of_cells", "miscounted", "nearest"]
+
+_ASIDE, _ABOVE, _BELOW = 1.0, 1.25, 2.25
+"""What of the picture belongs to a hero, in head sizes from the middle of the head."""
+_FEWEST = 3
+"""Columns of pixels that must be seen without heroes at another moment, or it is not known what is behind."""
+_ERASE = 10.0
+"""How much the squared difference from what is behind counts: a whole hero is about as much as a head."""
+
+
+def miscounted(
+    pictures: torch.Tensor,
+    maps: torch.Tensor,
+    heads: Sequence[Sequence[FloatArray]],
+    tracks: Sequence[Sequence[FloatArray | None]],
+    wanted: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What it costs that a clip shows more or fewer heroes than it should.
+
+    In frames with too many it is how much their places differ from the same places at another moment, when nobody is
+    there; those who may stay are those that the reader is surest of. Where nobody knows what is behind, it is the cross
+    entropy of there being no head, which says less: a few pixels are enough for a head to be none to the reader. In
+    frames with too few it is the cross entropy of there being one, but only if most frames have too few: a hero may
+    walk out of the picture.
+
+    Args:
+        pictures: ``[F, 3, h, w]``, the frames that are looked at.
+        maps: ``[F, 5, rows, columns]``, what the reader says of each cell.
+        heads: those found in each frame.
+        tracks: the heroes that they were taken for.
+        wanted: how many there should be.
+
+    Returns:
+        The mean over the frames, 0 for those that are as they should be; and ``[h, w]`` bool, where somebody is who
+        should not be there.
+    """
+    cells, logits = boxes_of_cells(maps.detach()), maps[:, 0].flatten(1)
+    scores = logits.detach()
+
+    def sure(track: Sequence[FloatArray | None]) -> float:
+        there = [(at, cells.new_tensor(box)) for at, box in enumerate(track) if box is not None]
+        return sum(float(scores[at][nearest(cells[at], box)]) for at, box in there) / len(there)
+
+    few = len(tracks) < wanted
+    stay = sorted(tracks, key=sure, reverse=True)[:wanted]
+    stray = torch.zeros_like(pictures[0, 0], dtype=torch.bool)
+    costs = [logits.new_zeros(())]
+    for at, found in enumerate(heads):
+        if len(found) >= wanted if few else len(found) <= wanted:
+            continue
+        kept = list(found) if few else [box for box in (track[at] for track in stay) if box is not None]
+        behind = False
+        for extra in [] if few else found:
+            if not any(extra is one for one in kept):
+                place, other = _place_without(at, extra, kept, heads, pictures)
+                stray |= place
+                if other is not None:
+                    difference = pictures[at] - pictures[other].detach()
+                    costs.append(_ERASE * difference[:, place].square().mean())
+                    behind = True
+        free = torch.ones_like(logits[at], dtype=torch.bool)
+        for box in (cells.new_tensor(one) for one in kept):
+            away = (cells[at, :, :2] - box[:2]).norm(dim=-1)
+            free &= away > APART * (cells[at, :, 2] + box[2]) / 2
+        if free.any() and (few or not behind):
+            likeliest = logits[at][free].max()
+            costs.append(functional.softplus(-likeliest if few else likeliest))
+    return torch.stack(costs).sum() / len(heads), stray
+
+
+def _place_without(
+    at: int, box: FloatArray, kept: Sequence[FloatArray], heads: Sequence[Sequence[FloatArray]], pictures: torch.Tensor
+) -> tuple[torch.Tensor, int | None]:
+    """Where in a frame one hero is alone, ``[h, w]`` bool, as far as it is seen without anybody at another moment.
+
+    Returns:
+        The place, and the number of the frame of that moment; None if there is none, and all of the place.
+    """
+    height, width = pictures.shape[-2:]
+    across = torch.arange(width, device=pictures.device) + 0.5
+    down = torch.arange(height, device=pictures.device) + 0.5
+
+    def columns(one: FloatArray) -> torch.Tensor:
+        return (across - float(one[0])).abs() < _ASIDE * float(one[2] + one[3]) / 2
+
+    size, middle = float(box[2] + box[3]) / 2, float(box[1])
+    rows = (down > middle - _ABOVE * size) & (down < middle + _BELOW * size)
+    own = columns(box)
+    for one in kept:
+        own &= ~columns(one)
+    best: tuple[int, torch.Tensor] | None = None
+    for other in sorted(range(len(heads)), key=lambda number: (abs(number - at), number)):
+        clear = own.clone()
+        for one in heads[other]:
+            clear &= ~columns(one)
+        if other != at and int(clear.sum()) > max(_FEWEST - 1, 0 if best is None else int(best[1].sum())):
+            best = (other, clear)
+    if best is None:
+        return rows[:, None] & own, None
+    return rows[:, None] & best[1], best[0]
+
+
+def boxes_of_cells(maps: torch.Tensor) -> torch.Tensor:
+    """The head that each cell of ``[..., 5, h, w]`` would be of: ``[..., h * w, 4]``, as `find_heads` has them."""
+    rows, columns = (torch.arange(size, device=maps.device) for size in maps.shape[-2:])
+    middles = [maps[..., 1, :, :] + columns, maps[..., 2, :, :] + rows[:, None]]
+    sizes = maps[..., 3:, :, :].clamp(-1, 3).exp().unbind(-3)
+    return torch.stack([*middles, *sizes], dim=-1).flatten(-3, -2) * GRID
+
+
+def nearest(cells: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Of cells ``[..., n, 4]`` the one that a box was found in."""
+    return (cells - boxes).abs().sum(dim=-1).argmin(dim=-1)
