@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.nn import functional
 
-from storymem.worlds.storyland.reader import APART, FloatArray
+from storymem.worlds.storyland.reader import APART, SURE, FloatArray, find_heads
 from storymem.worlds.storyland.reader_network import GRID
 
 __all__ = ["boxes_of_cells", "miscounted", "nearest"]
@@ -16,30 +17,35 @@ _ASIDE, _ABOVE, _BELOW = 1.0, 1.25, 2.25
 """What of the picture belongs to a hero, in head sizes from the middle of the head."""
 _FEWEST = 3
 """Columns of pixels that must be seen without heroes at another moment, or it is not known what is behind."""
+_FAINT = 0.05
+"""How likely a head too many must be. What is left of somebody is less of a head than a whole one."""
+_ALIKE = 3.0
+"""Logits by which a reader must be surer of one hero than of another, or nobody can tell who is real."""
 _ERASE = 10.0
 """How much the squared difference from what is behind counts: a whole hero is about as much as a head."""
+_ALMOST = 0.02
+"""Mean squared difference; with less what is taken for the background is somebody whose head was lost before."""
 
 
 def miscounted(
     pictures: torch.Tensor,
     maps: torch.Tensor,
-    heads: Sequence[Sequence[FloatArray]],
     tracks: Sequence[Sequence[FloatArray | None]],
     wanted: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What it costs that a clip shows more or fewer heroes than it should.
 
     In frames with too many it is how much their places differ from the same places at another moment, when nobody is
-    there; those who may stay are those that the reader is surest of. Where nobody knows what is behind, it is the cross
-    entropy of there being no head, which says less: a few pixels are enough for a head to be none to the reader. In
-    frames with too few it is the cross entropy of there being one, but only if most frames have too few: a hero may
-    walk out of the picture.
+    there. Who may stay are those that the reader is surest of, and of two alike the one on the right: where a model
+    shows somebody walking both ways at once, it is easier to learn that all go one way than that chance decides. Where
+    nobody knows what is behind, it is the cross entropy of there being no head, which says less: a few pixels are
+    enough for a head to be none to the reader. In frames with too few it is the cross entropy of there being one, but
+    only if most frames have too few: a hero may walk out of the picture.
 
     Args:
         pictures: ``[F, 3, h, w]``, the frames that are looked at.
         maps: ``[F, 5, rows, columns]``, what the reader says of each cell.
-        heads: those found in each frame.
-        tracks: the heroes that they were taken for.
+        tracks: the heroes that were found, see `follow_heads`.
         wanted: how many there should be.
 
     Returns:
@@ -54,30 +60,40 @@ def miscounted(
         return sum(float(scores[at][nearest(cells[at], box)]) for at, box in there) / len(there)
 
     few = len(tracks) < wanted
-    stay = sorted(tracks, key=sure, reverse=True)[:wanted]
+    # Somebody who is hardly seen any more is still to go.
+    heads = [find_heads(one, SURE if few else _FAINT) for one in maps.detach().cpu().numpy()]
+    stay = list(tracks)
+    while len(stay) > wanted:
+        surety = [sure(track) for track in stay]  # from left to right
+        del stay[next(at for at, one in enumerate(surety) if one < min(surety) + _ALIKE)]
     stray = torch.zeros_like(pictures[0, 0], dtype=torch.bool)
     costs = [logits.new_zeros(())]
     for at, found in enumerate(heads):
         if len(found) >= wanted if few else len(found) <= wanted:
             continue
-        kept = list(found) if few else [box for box in (track[at] for track in stay) if box is not None]
+        kept = found if few else [box for box in (track[at] for track in stay) if box is not None]
         behind = False
-        for extra in [] if few else found:
-            if not any(extra is one for one in kept):
+        for extra in found:
+            if not any(_are_one(extra, one) for one in kept):
                 place, other = _place_without(at, extra, kept, heads, pictures)
                 stray |= place
                 if other is not None:
-                    difference = pictures[at] - pictures[other].detach()
-                    costs.append(_ERASE * difference[:, place].square().mean())
-                    behind = True
+                    difference = (pictures[at] - pictures[other].detach())[:, place].square().mean()
+                    costs.append(_ERASE * difference)
+                    behind |= float(difference.detach()) > _ALMOST
         free = torch.ones_like(logits[at], dtype=torch.bool)
         for box in (cells.new_tensor(one) for one in kept):
             away = (cells[at, :, :2] - box[:2]).norm(dim=-1)
             free &= away > APART * (cells[at, :, 2] + box[2]) / 2
-        if free.any() and (few or not behind):
+        if free.any() and not behind:
             likeliest = logits[at][free].max()
             costs.append(functional.softplus(-likeliest if few else likeliest))
     return torch.stack(costs).sum() / len(heads), stray
+
+
+def _are_one(one: FloatArray, other: FloatArray) -> bool:
+    """Whether two finds are the same head."""
+    return float(np.hypot(*(one[:2] - other[:2]))) <= APART * float(one[2] + other[2]) / 2
 
 
 def _place_without(

@@ -118,14 +118,13 @@ class StorylandJudge:
         as_many = torch.zeros_like(loss, dtype=torch.bool)
         stray = torch.zeros(len(frames), *pictures.shape[-2:], dtype=torch.bool, device=frames.device)
         for row, (wanted, one) in enumerate(zip(judged.sum(dim=1).tolist(), maps.detach().cpu().numpy(), strict=True)):
-            heads = [find_heads(frame) for frame in one]
-            found = follow_heads(heads)
+            found = follow_heads([find_heads(frame) for frame in one])
             if len(found) == wanted:
                 rows += [row] * wanted
                 tracks += found
                 as_many[row] = True
             if self.options.heads:
-                cost, stray[row] = miscounted(pictures[row], maps[row], heads, found, wanted)
+                cost, stray[row] = miscounted(pictures[row], maps[row], found, wanted)
                 loss[row] += self.options.heads * cost
         if self.options.heads:
             asked = asked + ((labels >= 0) & judged[..., None]).sum(dim=(1, 2)) * ~as_many

@@ -153,15 +153,20 @@ def see_hero(network: ReaderNetwork, pictures: Tensor, track: Sequence[FloatArra
     return {**looks, "action": network.read_action(seen, both, there).log_softmax(-1)}
 
 
-def find_heads(found: FloatArray) -> list[FloatArray]:
-    """The heads in one frame, at most two, from left to right: [middle x, middle y, width, height] in pixels."""
+def find_heads(found: FloatArray, sure: float = SURE) -> list[FloatArray]:
+    """The heads in one frame, at most two, from left to right: [middle x, middle y, width, height] in pixels.
+
+    Args:
+        found: [5, h, w], what the network says of each cell of the frame.
+        sure: how likely a head must be.
+    """
     from storymem.worlds.storyland.reader_network import GRID
 
     score = 1 / (1 + np.exp(-found[0]))
     heads: list[FloatArray] = []
     for cell in np.argsort(-score, axis=None, kind="stable"):
         row, column = divmod(int(cell), score.shape[1])
-        if score[row, column] < SURE or len(heads) == 2:
+        if score[row, column] < sure or len(heads) == 2:
             break
         x, y, width, height = found[1:, row, column]
         size = np.exp(np.clip([width, height], -1, 3))
