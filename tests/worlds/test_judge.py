@@ -12,8 +12,9 @@ import torch
 from storymem.errors import SettingsError, StoryMemError
 from storymem.training.judging import open_judge
 from storymem.worlds.storyland import render, sample_group, sample_shot
+from storymem.worlds.storyland.headcount import boxes_of_cells, miscounted
 from storymem.worlds.storyland.judge import StorylandJudge, _who_is_who, _with_gradients
-from storymem.worlds.storyland.reader import find_heads, load_reader
+from storymem.worlds.storyland.reader import find_heads, follow_heads, load_reader
 from storymem.worlds.storyland.reader_network import frame_indices
 from storymem.worlds.storyland.shots import ShotSpec
 from storymem.worlds.storyland.source import StorylandSource
@@ -162,13 +163,13 @@ def test_a_head_too_many_is_to_go(of_heroes: StorylandJudge, clips: Clips) -> No
     (gradient,) = torch.autograd.grad(said.loss.sum(), frames, retain_graph=True)
     for change, picture in zip(gradient, said.stray, strict=True):
         assert change[..., picture.any(dim=0)].abs().sum() > 0.5 * change.abs().sum()  # the other one stays
-    for _ in range(10):
+    for _ in range(60):
         (gradient,) = torch.autograd.grad(of_heroes(frames, *asked).loss.sum(), frames)
         step = 0.04 * gradient / gradient.abs().amax(dim=(1, 3, 4), keepdim=True).clamp(min=1e-9)
         frames = (frames - step).detach().requires_grad_()
     left = [number for one in frames for number in heads_of(of_heroes, one)]
-    assert left.count(2) < 0.7 * len(left)
-    assert (of_heroes(frames, *asked).loss < 0.5 * said.loss).all()
+    assert left.count(1) > 0.5 * len(left)
+    assert left.count(0) == 0
 
 
 def test_a_head_too_few_is_to_come(of_heroes: StorylandJudge, clips: Clips) -> None:
@@ -207,6 +208,25 @@ def test_who_should_not_be_there_is_drawn_over_with_what_was_there_before(
         (gradient,) = torch.autograd.grad(of_heroes(frames, labels, setting).loss.sum(), frames)
         frames = (frames - 0.1 * gradient / gradient.abs().amax()).detach().requires_grad_()
     assert heads_of(of_heroes, frames[0]) == [1, 1, 1, 1, 1]
+
+
+def test_who_is_real_is_not_drawn_over_where_the_other_is_hardly_seen(of_heroes: StorylandJudge, clips: Clips) -> None:
+    """In a frame with one clear head and one faint one nobody is followed, but one of them is to stay."""
+    network, two = of_heroes._network, one_of_two(clips, of_heroes)
+    pictures = two.frames[0, :, frame_indices(FRAMES)].transpose(0, 1)
+    maps = network.look(pictures)[0].detach()
+    tracks = follow_heads([find_heads(one) for one in maps.numpy()])
+    left, right = (track[2] for track in tracks)
+    assert left is not None and right is not None  # noqa: PT018 - for mypy
+    cells = maps[2, 0].flatten()
+    far = (boxes_of_cells(maps[2])[:, 0] < (left[0] + right[0]) / 2) & (cells > -4)
+    maps[2, 0] = torch.where(far, torch.minimum(cells, torch.tensor(-1.6)), cells).view_as(maps[2, 0])  # 0.17
+    assert [len(find_heads(one)) for one in maps.numpy()] == [2, 2, 1, 2, 2]
+    tracks = follow_heads([find_heads(one) for one in maps.numpy()])
+    assert tracks[0][2] is tracks[1][2] is None
+    _, stray = miscounted(pictures, maps, tracks, 1)
+    assert stray[:, int(left[0])].any()
+    assert not stray[:, int(right[0]) :].any()
 
 
 def test_of_a_second_head_for_a_moment_the_looks_are_judged_all_the_same(

@@ -55,23 +55,22 @@ def miscounted(
     cells, logits = boxes_of_cells(maps.detach()), maps[:, 0].flatten(1)
     scores = logits.detach()
 
-    def sure(track: Sequence[FloatArray | None]) -> float:
-        there = [(at, cells.new_tensor(box)) for at, box in enumerate(track) if box is not None]
-        return sum(float(scores[at][nearest(cells[at], box)]) for at, box in there) / len(there)
+    def sure(at: int, box: FloatArray) -> float:
+        return float(scores[at][nearest(cells[at], cells.new_tensor(box))])
 
     few = len(tracks) < wanted
     # Somebody who is hardly seen any more is still to go.
     heads = [find_heads(one, SURE if few else _FAINT) for one in maps.detach().cpu().numpy()]
-    stay = list(tracks)
-    while len(stay) > wanted:
-        surety = [sure(track) for track in stay]  # from left to right
-        del stay[next(at for at, one in enumerate(surety) if one < min(surety) + _ALIKE)]
+    seen = [[(at, box) for at, box in enumerate(track) if box is not None] for track in tracks]
+    stay = _who_stays([sum(sure(*one) for one in track) / len(track) for track in seen], wanted)
     stray = torch.zeros_like(pictures[0, 0], dtype=torch.bool)
     costs = [logits.new_zeros(())]
     for at, found in enumerate(heads):
         if len(found) >= wanted if few else len(found) <= wanted:
             continue
-        kept = found if few else [box for box in (track[at] for track in stay) if box is not None]
+        kept = found if few else [box for box in (tracks[number][at] for number in stay) if box is not None]
+        if len(kept) < wanted and not few:  # not everybody is clearly seen in this one
+            kept = [found[number] for number in _who_stays([sure(at, box) for box in found], wanted)]
         behind = False
         for extra in found:
             if not any(_are_one(extra, one) for one in kept):
@@ -89,6 +88,15 @@ def miscounted(
             likeliest = logits[at][free].max()
             costs.append(functional.softplus(-likeliest if few else likeliest))
     return torch.stack(costs).sum() / len(heads), stray
+
+
+def _who_stays(surety: Sequence[float], wanted: int) -> list[int]:
+    """Of some from left to right those that the reader is surest of, and of those alike the ones on the right."""
+    stay = list(range(len(surety)))
+    while len(stay) > wanted:
+        least = min(surety[number] for number in stay)
+        stay.remove(next(number for number in stay if surety[number] < least + _ALIKE))
+    return stay
 
 
 def _are_one(one: FloatArray, other: FloatArray) -> bool:
