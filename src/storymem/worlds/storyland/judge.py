@@ -37,7 +37,7 @@ class StorylandJudgeOptions(BaseModel):
         action: how much what a hero does counts beside each of the looks.
         looks: how much each of them counts, by name, such as ``{accessory: 2}``; those not named count 1.
         scene: how much place, time, weather and shot type count beside the heroes, who count 1; 0: not at all.
-        heads: how much it counts that there are as many heads as heroes; 0: not at all.
+        heads: how much it counts that as many heads are found as there should be heroes; 0: not at all.
         temperature: the reader's logits are divided by it, so that a clip that is plainly wrong still counts, and one
             that is right does not for long.
     """
@@ -73,9 +73,9 @@ class StorylandJudge:
 
     Of each the mean over what is asked for. Only heroes whose species is asked for are judged, which is where a head
     can be seen. Of clips in which another number of heroes is found nobody's looks are judged, and none of them is
-    right; what counts is the head too many or too few: without that a model learns to show a hero who walks where he
-    was and where he goes to at once, and nothing says that it should not. Of two, the one who looks more like a species
-    is taken to be meant, as when films are measured.
+    right; what counts is the hero too many or too few (see `miscounted`): where nothing is said of that, a model may
+    come to show a hero who walks going both ways at once. Of two, the one who looks more like a species is taken to be
+    meant, as when films are measured.
 
     Args:
         options: see `StorylandJudgeOptions`.
