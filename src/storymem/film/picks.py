@@ -37,3 +37,16 @@ class Pick:
     number: int = 0
     of: int = 1
     by: str | None = None
+
+    def why_again(self, takes: int, critic: str | None) -> str:
+        """Why this is not the choice that these settings would have made; empty if it is.
+
+        Args:
+            takes: how many are wanted to choose from.
+            critic: who is asked to.
+        """
+        if self.of < takes:
+            return f"{takes} takes wanted, and chosen from {self.of}"
+        if takes > 1 and self.by != critic:
+            return f"chosen by the critic {self.by}, and {critic} is asked for"
+        return ""

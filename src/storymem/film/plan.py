@@ -143,6 +143,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
     recipe = None if sight is None else recipe_of(film, shot, sight)
     chosen = film.manifest.chosen.get(shot.id)
     wanted, lacking = _takes_to_make(film, shot, recipe)
+    again = film.manifest.pick(shot.id).why_again(wanted, film.manifest.settings.critic)
     status: Status
     try:
         take = film.chosen_take(shot.id, verify=verify)
@@ -161,8 +162,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         elif recipe is None:
             status, reason = "done", f"is looked at again when shot {walk.decided_after} is made"
         elif take.key == recipe.key:
-            reason = _why_to_choose_again(film, shot, wanted)
-            status = "stale" if reason else "done"
+            status, reason = "stale" if again else "done", again
         else:
             status, reason = "stale", _why(take, recipe, sight)
     prompt, full_prompt = film.manifest.prompt_of(shot.id)
@@ -187,7 +187,7 @@ def plan_shot(film: Film, walk: Walk, shot: Shot, *, verify: bool = False) -> tu
         lacking=lacking,
     )
     if status == "damaged":
-        alone = chosen is not None and chosen == planned.key and not _why_to_choose_again(film, shot, wanted)
+        alone = chosen is not None and chosen == planned.key and not again
         # What was chosen is made again, and nothing is chosen anew.
         planned = replace(planned, wanted=1, lacking=1) if alone else replace(planned, lacking=max(lacking, 1))
     return planned, sight
@@ -200,16 +200,6 @@ def _takes_to_make(film: Film, shot: Shot, recipe: Recipe | None) -> tuple[int, 
         return len(seeds), len(seeds)
     folders = (film.takes.folder_of(shot.id, replace(recipe, seed=seed).key) for seed in seeds)
     return len(seeds), sum(not folder.is_dir() for folder in folders)
-
-
-def _why_to_choose_again(film: Film, shot: Shot, wanted: int) -> str:
-    """Why a take that is right by itself is not the one to be chosen by today's settings; empty if it is."""
-    pick, critic = film.manifest.pick(shot.id), film.manifest.settings.critic
-    if pick.of < wanted:
-        return f"{wanted} takes wanted, and chosen from {pick.of}"
-    if wanted > 1 and pick.by != critic:
-        return f"chosen by the critic {pick.by}, and {critic} is asked for"
-    return ""
 
 
 def plan_film(film: Film, *, verify: bool = False) -> tuple[PlannedShot, ...]:

@@ -326,7 +326,7 @@ class Film:
         shot = self.manifest.shot(shot_id)
         recipe, pick, settings = take.record.recipe, self.manifest.pick(shot_id), self.manifest.settings
         is_own = recipe.seed == self.manifest.own_seed(shot_id)
-        if settings.takes > 1 and shot.seed is None and (pick.of < settings.takes or pick.by != settings.critic):
+        if shot.seed is None and pick.why_again(settings.takes, settings.critic):
             is_own = False  # or the next choice would undo this one
         override = Override(
             seed=None if is_own else recipe.seed,
