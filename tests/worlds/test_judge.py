@@ -224,7 +224,7 @@ def test_who_is_real_is_not_drawn_over_where_the_other_is_hardly_seen(of_heroes:
     assert [len(find_heads(one)) for one in maps.numpy()] == [2, 2, 1, 2, 2]
     tracks = follow_heads([find_heads(one) for one in maps.numpy()])
     assert tracks[0][2] is tracks[1][2] is None
-    _, stray = miscounted(pictures, maps, tracks, 1)
+    _, stray = miscounted(pictures, maps[:, 0], maps.numpy(), tracks, 1)
     assert stray[:, int(left[0])].any()
     assert not stray[:, int(right[0]) :].any()
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from storymem.worlds.storyland.reader import APART, SURE, FloatArray, find_heads
-from storymem.worlds.storyland.reader_network import GRID
+from storymem.worlds.storyland.reader import SURE, FloatArray, are_one, find_heads
+from storymem.worlds.storyland.reader_network import ABOVE, BELOW, GRID
 
-__all__ = ["boxes_of_cells", "miscounted", "nearest"]
+__all__ = ["boxes_of_cells", "miscounted"]
 
-_ASIDE, _ABOVE, _BELOW = 1.0, 1.25, 2.25
-"""What of the picture belongs to a hero, in head sizes from the middle of the head."""
+_ASIDE = 1.0
+"""Of the picture to the left and right of a hero, in head sizes: less than is read of one, as two may stand close."""
 _FEWEST = 3
 """Columns of pixels that must be seen without heroes at another moment, or it is not known what is behind."""
 _FAINT = 0.05
@@ -29,7 +29,8 @@ _ALMOST = 0.02
 
 def miscounted(
     pictures: torch.Tensor,
-    maps: torch.Tensor,
+    logits: torch.Tensor,
+    seen: FloatArray,
     tracks: Sequence[Sequence[FloatArray | None]],
     wanted: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +45,8 @@ def miscounted(
 
     Args:
         pictures: ``[F, 3, h, w]``, the frames that are looked at.
-        maps: ``[F, 5, rows, columns]``, what the reader says of each cell.
+        logits: ``[F, rows, columns]``, whether a head is in a cell, as the reader says it; with gradients.
+        seen: ``[F, 5, rows, columns]``, all that it says of each cell.
         tracks: the heroes that were found, see `follow_heads`.
         wanted: how many there should be.
 
@@ -52,17 +54,17 @@ def miscounted(
         The mean over the frames, 0 for those that are as they should be; and ``[h, w]`` bool, where somebody is who
         should not be there.
     """
-    cells, logits = boxes_of_cells(maps.detach()), maps[:, 0].flatten(1)
-    scores = logits.detach()
+    logits = logits.flatten(1)
+    cells, scores = boxes_of_cells(torch.from_numpy(seen)).numpy(), seen[:, 0].reshape(len(seen), -1)
 
     def sure(at: int, box: FloatArray) -> float:
-        return float(scores[at][nearest(cells[at], cells.new_tensor(box))])
+        return float(scores[at, np.abs(cells[at] - box).sum(axis=-1).argmin()])
 
     few = len(tracks) < wanted
     # Somebody who is hardly seen any more is still to go.
-    heads = [find_heads(one, SURE if few else _FAINT) for one in maps.detach().cpu().numpy()]
-    seen = [[(at, box) for at, box in enumerate(track) if box is not None] for track in tracks]
-    stay = _who_stays([sum(sure(*one) for one in track) / len(track) for track in seen], wanted)
+    heads = [find_heads(one, SURE if few else _FAINT) for one in seen]
+    found_in = [[(at, box) for at, box in enumerate(track) if box is not None] for track in tracks]
+    stay = _who_stays([sum(sure(*one) for one in track) / len(track) for track in found_in], wanted)
     stray = torch.zeros_like(pictures[0, 0], dtype=torch.bool)
     costs = [logits.new_zeros(())]
     for at, found in enumerate(heads):
@@ -72,20 +74,16 @@ def miscounted(
         if len(kept) < wanted and not few:  # not everybody is clearly seen in this one
             kept = [found[number] for number in _who_stays([sure(at, box) for box in found], wanted)]
         behind = False
-        for extra in found:
-            if not any(_are_one(extra, one) for one in kept):
-                place, other = _place_without(at, extra, kept, heads, pictures)
-                stray |= place
-                if other is not None:
-                    difference = (pictures[at] - pictures[other].detach())[:, place].square().mean()
-                    costs.append(_ERASE * difference)
-                    behind |= float(difference.detach()) > _ALMOST
-        free = torch.ones_like(logits[at], dtype=torch.bool)
-        for box in (cells.new_tensor(one) for one in kept):
-            away = (cells[at, :, :2] - box[:2]).norm(dim=-1)
-            free &= away > APART * (cells[at, :, 2] + box[2]) / 2
+        for extra in (box for box in found if not any(are_one(box, one) for one in kept)):
+            place, other = _place_without(at, extra, kept, heads, pictures)
+            stray |= place
+            if other is not None:
+                difference = (pictures[at] - pictures[other].detach())[:, place].square().mean()
+                costs.append(_ERASE * difference)
+                behind |= float(difference.detach()) > _ALMOST
+        free = ~np.any([are_one(cells[at], one) for one in kept], axis=0) if kept else np.ones(len(cells[at]), bool)
         if free.any() and not behind:
-            likeliest = logits[at][free].max()
+            likeliest = logits[at, torch.from_numpy(free).to(logits.device)].max()
             costs.append(functional.softplus(-likeliest if few else likeliest))
     return torch.stack(costs).sum() / len(heads), stray
 
@@ -97,11 +95,6 @@ def _who_stays(surety: Sequence[float], wanted: int) -> list[int]:
         least = min(surety[number] for number in stay)
         stay.remove(next(number for number in stay if surety[number] < least + _ALIKE))
     return stay
-
-
-def _are_one(one: FloatArray, other: FloatArray) -> bool:
-    """Whether two finds are the same head."""
-    return float(np.hypot(*(one[:2] - other[:2]))) <= APART * float(one[2] + other[2]) / 2
 
 
 def _place_without(
@@ -120,7 +113,7 @@ def _place_without(
         return (across - float(one[0])).abs() < _ASIDE * float(one[2] + one[3]) / 2
 
     size, middle = float(box[2] + box[3]) / 2, float(box[1])
-    rows = (down > middle - _ABOVE * size) & (down < middle + _BELOW * size)
+    rows = (down > middle - ABOVE * size) & (down < middle + BELOW * size)
     own = columns(box)
     for one in kept:
         own &= ~columns(one)
@@ -142,8 +135,3 @@ def boxes_of_cells(maps: torch.Tensor) -> torch.Tensor:
     middles = [maps[..., 1, :, :] + columns, maps[..., 2, :, :] + rows[:, None]]
     sizes = maps[..., 3:, :, :].clamp(-1, 3).exp().unbind(-3)
     return torch.stack([*middles, *sizes], dim=-1).flatten(-3, -2) * GRID
-
-
-def nearest(cells: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Of cells ``[..., n, 4]`` the one that a box was found in."""
-    return (cells - boxes).abs().sum(dim=-1).argmin(dim=-1)

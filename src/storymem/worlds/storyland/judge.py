@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from storymem.training.encode import weights_digest
 from storymem.training.judging import Judgement
-from storymem.worlds.storyland.headcount import boxes_of_cells, miscounted, nearest
+from storymem.worlds.storyland.headcount import boxes_of_cells, miscounted
 from storymem.worlds.storyland.heroes import ATTRIBUTES
 from storymem.worlds.storyland.options import read_options
 from storymem.worlds.storyland.reader import FloatArray, boxes_of, find_heads, follow_heads, load_reader
@@ -124,7 +124,7 @@ class StorylandJudge:
                 tracks += found
                 as_many[row] = True
             if self.options.heads:
-                cost, stray[row] = miscounted(pictures[row], maps[row], found, wanted)
+                cost, stray[row] = miscounted(pictures[row], maps[row, :, 0], one, found, wanted)
                 loss[row] += self.options.heads * cost
         if self.options.heads:
             asked = asked + ((labels >= 0) & judged[..., None]).sum(dim=(1, 2)) * ~as_many
@@ -173,8 +173,8 @@ class StorylandJudge:
 def _with_gradients(boxes: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """Boxes ``[K, frames, 4]`` as the very cells of ``[K, frames, 5, h, w]`` say that they were found in."""
     every = boxes_of_cells(maps)
-    cell = nearest(every.detach(), boxes[:, :, None])
-    return every.gather(2, cell[:, :, None, None].expand(-1, -1, 1, 4)).squeeze(2)
+    nearest = (every.detach() - boxes[:, :, None]).abs().sum(dim=-1).argmin(dim=-1)
+    return every.gather(2, nearest[:, :, None, None].expand(-1, -1, 1, 4)).squeeze(2)
 
 
 def _who_is_who(rows: Sequence[int], labels: torch.Tensor, species: torch.Tensor) -> list[torch.Tensor]:

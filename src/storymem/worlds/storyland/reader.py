@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from storymem.worlds.storyland.reader_network import ReaderNetwork
 
 __all__ = [
-    "APART",
     "FloatArray",
     "HeroReading",
     "Reader",
     "ShotReading",
+    "are_one",
     "boxes_of",
     "find_heads",
     "follow_heads",
@@ -39,8 +39,7 @@ __all__ = [
 FloatArray = npt.NDArray[np.float32]
 
 SURE = 0.25  # a middle between two cells is half as likely in each
-APART = 0.5
-"""Of the mean width of two heads: nearer than this, what was found twice is one head."""
+_APART = 0.5  # of the mean head width: nearer than this, two finds are one head
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +170,15 @@ def find_heads(found: FloatArray, sure: float = SURE) -> list[FloatArray]:
         x, y, width, height = found[1:, row, column]
         size = np.exp(np.clip([width, height], -1, 3))
         box = (np.array([column + x, row + y, *size]) * GRID).astype(np.float32)
-        if all(np.hypot(*(box[:2] - head[:2])) > APART * (box[2] + head[2]) / 2 for head in heads):
+        if not any(are_one(box, head) for head in heads):
             heads.append(box)
     return sorted(heads, key=lambda box: float(box[0]))
+
+
+def are_one(boxes: FloatArray, head: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which of some boxes ``[..., 4]`` are so near a head ``[4]`` that they are the same one."""
+    away = np.hypot(boxes[..., 0] - head[0], boxes[..., 1] - head[1])
+    return np.asarray(away <= _APART * (boxes[..., 2] + head[2]) / 2)
 
 
 def follow_heads(frames: list[list[FloatArray]]) -> list[list[FloatArray | None]]:

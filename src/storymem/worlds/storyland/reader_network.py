@@ -14,6 +14,8 @@ from storymem.worlds.storyland.shots import ACTIONS
 from storymem.worlds.storyland.truth import SCENE_CLASSES
 
 __all__ = [
+    "ABOVE",
+    "BELOW",
     "CLASSES",
     "FRAMES",
     "GRID",
@@ -43,8 +45,8 @@ CLASSES: dict[str, tuple[str, ...]] = {**SCENE_CLASSES, **HERO_CLASSES, "action"
 """Everything that is read, with what it can be."""
 
 _CROP_HEIGHT, _CROP_WIDTH = 60, 48
-# What of the picture belongs to a hero, in head sizes (mean of width and height) from the middle of the head.
-_LEFT_RIGHT, _ABOVE, _BELOW = 1.4, 1.25, 2.25
+_LEFT_RIGHT, ABOVE, BELOW = 1.4, 1.25, 2.25
+"""What of the picture belongs to a hero, in head sizes (mean of width and height) from the middle of the head."""
 _SCENE, _HERO = 96, 192
 
 
@@ -73,11 +75,11 @@ def crops(frames: Tensor, boxes: Tensor) -> Tensor:
         [N, 4, 60, 48]: colours, and 1 where there is a picture.
     """
     size = boxes[:, 2:].mean(1)
-    middle_x, middle_y = boxes[:, 0], boxes[:, 1] + size * (_BELOW - _ABOVE) / 2
+    middle_x, middle_y = boxes[:, 0], boxes[:, 1] + size * (BELOW - ABOVE) / 2
     theta = frames.new_zeros(len(frames), 2, 3)
     theta[:, 0, 0] = size * _LEFT_RIGHT * 2 / WIDTH
     theta[:, 0, 2] = middle_x * 2 / WIDTH - 1
-    theta[:, 1, 1] = size * (_ABOVE + _BELOW) / HEIGHT
+    theta[:, 1, 1] = size * (ABOVE + BELOW) / HEIGHT
     theta[:, 1, 2] = middle_y * 2 / HEIGHT - 1
     whole = torch.cat([frames, torch.ones_like(frames[:, :1])], 1)
     grid = functional.affine_grid(theta, [len(frames), 4, _CROP_HEIGHT, _CROP_WIDTH], align_corners=False)
