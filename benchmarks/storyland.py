@@ -90,6 +90,7 @@ def _guided(scale: float | None) -> dict[str, System]:
 
 
 ORACLE, DECODED = "oracle", "decoded"
+JUDGE = "judge"
 SYSTEMS = {
     ORACLE: System("the true drawings in place of generated shots: what the reader allows"),
     DECODED: System("the true drawings through the model's VAE: what its latents and decoder allow"),
@@ -157,6 +158,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all of them")
     parser.add_argument("--oracle", action="store_true", help="the same as --systems oracle --no-timing")
     parser.add_argument("--no-timing", action="store_true", help="leave out the film from a cold start")
+    parser.add_argument(
+        "--reader",
+        type=lambda text: text if text == JUDGE else Path(text),
+        help="who reads: a file of tools/train_storyland_reader.py, or `judge`, which training learns from and the "
+        "critic reads with (default: the package's other one)",
+    )
     parser.add_argument("--folder", type=Path, help="where the films are kept; gone on with if they are there")
     args = parser.parse_args(argv)
     if args.takes is not None and args.takes < 1:
@@ -169,7 +176,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(args: argparse.Namespace, folder: Path) -> None:
-    reader = load_reader()
+    reader = load_reader(shipped="judge.safetensors") if args.reader == JUDGE else load_reader(args.reader)
     width, height = parse_size(args.size)
     options = given(
         width=width,

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from storymem.worlds.storyland.reader import load_reader
+
 ROOT = Path(__file__).parents[1]
+JUDGE = ROOT / "src" / "storymem" / "worlds" / "storyland" / "judge.safetensors"
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +37,20 @@ def test_the_true_drawings_score_nearly_what_the_reader_can(tmp_path: Path) -> N
     assert found["shot type"]["share"] > 0.85
     assert report["stories"] == 4
     assert report["reader"]["accuracy"]["species"] > 0.8
+
+
+def test_another_reader_reads_as_it_can(tmp_path: Path) -> None:
+    options = ("--oracle", "--stories", "1", "--shots", "2")
+    named, given = (
+        measured(tmp_path / f"{number}.json", *options, "--reader", reader)
+        for number, reader in enumerate(("judge", str(JUDGE)))
+    )
+    assert named["reader"] == given["reader"]
+    assert named["reader"]["accuracy"] == load_reader(JUDGE).accuracy != load_reader().accuracy
+    assert named["systems"]["oracle"]["figures"] == given["systems"]["oracle"]["figures"]
+    done = benchmark("--json", str(tmp_path / "x.json"), *options, "--reader", str(tmp_path / "nobody"))
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "nobody" in done.stderr
 
 
 def test_what_the_vae_of_the_model_loses_is_measured(tmp_path: Path) -> None:
