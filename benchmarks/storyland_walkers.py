@@ -36,12 +36,12 @@ from storymem.film.resolve import ModelRequest, resolve_model
 from storymem.media import FloatArray, to_uint8
 from storymem.settings import SamplingConfig
 from storymem.worlds.storyland import ground_truth, render, sample_group
-from storymem.worlds.storyland.reader import Reader, find_heads, load_reader
-from storymem.worlds.storyland.reader_network import frame_indices, to_reading_size
+from storymem.worlds.storyland.reader import Reader, heads_in, load_reader
+from storymem.worlds.storyland.reader_network import frame_indices
+from storymem.worlds.storyland.shots import MOVING
 from storymem.worlds.storyland.stories import Clip
 
 FIRST_SEED = 910_000  # of groups: far from those of stories
-MOVES = ("walk", "run")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def walkers(number: int, camera: str | None) -> Iterator[tuple[Clip, Clip]]:
         )
         seed += 1
         portrait = next(clip for clip in group.clips if clip.portrait)
-        moving = [clip for clip in group.clips if not clip.portrait and clip.spec.actors[0].action in MOVES]
+        moving = [clip for clip in group.clips if not clip.portrait and clip.spec.actors[0].action in MOVING]
         of_kind = [c for c in moving if c.spec.shot_type == "medium" and camera in (None, c.spec.camera)]
         for clip in of_kind[: min(2, number - made)]:
             made += 1
@@ -77,10 +77,8 @@ def look(reader: Reader, frames: FloatArray, clip: Clip) -> Shown:
     count, _, height, width = frames.shape
     meant = ground_truth(clip.spec, count, height, width)["heroes"][0]
     read = reader.read(frames)
-    looked = torch.from_numpy(frames[frame_indices(count)])
     with torch.inference_mode():
-        maps, _ = reader.network.look(to_reading_size(looked))
-    heads = [len(find_heads(one)) for one in maps.numpy()]
+        heads = [len(found) for found in heads_in(reader.network, frames)[1]]
     one = read.heroes[0] if len(read.heroes) == 1 else None
     right = sum(one is not None and one.attributes[name] == meant["attributes"][name] for name in meant["visible"])
     acts = one is not None and one.action == meant["action"]

@@ -17,8 +17,7 @@ import torch
 from storymem.errors import MediaError
 from storymem.memory.bank import FloatArray, frame_id
 from storymem.worlds.storyland.heroes import ATTRIBUTES, HERO_CLASSES, NOT_WORN, class_of
-from storymem.worlds.storyland.reader import find_heads, follow_heads, load_reader, see_hero
-from storymem.worlds.storyland.reader_network import frame_indices, to_reading_size
+from storymem.worlds.storyland.reader import follow_heads, heads_in, load_reader, see_hero
 from storymem.worlds.storyland.shots import ACTIONS
 from storymem.worlds.storyland.telling import MOST_HEROES, HeroTold, heroes_told
 
@@ -101,11 +100,8 @@ class StorylandCritic:
     def _look(self, frames: FloatArray) -> tuple[_Seen, ...]:
         """The heroes of a shot, or of a single picture, from left to right: two at most, perhaps none."""
         with torch.inference_mode():
-            chosen = np.ascontiguousarray(frames[frame_indices(len(frames))], dtype=np.float32)
-            pictures = to_reading_size(torch.from_numpy(chosen))
-            maps, _ = self._network.look(pictures)
-            tracks = follow_heads([find_heads(one) for one in maps.numpy()])
-            heroes = [see_hero(self._network, pictures, track) for track in tracks]
+            pictures, heads, _ = heads_in(self._network, frames)
+            heroes = [see_hero(self._network, pictures, track) for track in follow_heads(heads)]
             return tuple({name: both.mean(0).numpy() for name, both in hero.items()} for hero in heroes)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "boxes_of",
     "find_heads",
     "follow_heads",
+    "heads_in",
     "load_reader",
     "see_hero",
 ]
@@ -98,17 +99,15 @@ class Reader:
         """
         import torch
 
-        from storymem.worlds.storyland.reader_network import SCENE_CLASSES, frame_indices, to_reading_size
+        from storymem.worlds.storyland.reader_network import SCENE_CLASSES
 
         if frames.ndim != 4 or frames.shape[1] != 3 or not len(frames):
             raise MediaError(f"A shot is an array [frames, 3, height, width] of one frame or more, not {frames.shape}.")
         with torch.inference_mode():
-            chosen = torch.from_numpy(np.ascontiguousarray(frames[frame_indices(len(frames))], dtype=np.float32))
-            pictures = to_reading_size(chosen)
-            maps, features = self.network.look(pictures)
+            pictures, heads, features = heads_in(self.network, frames)
             scene = self.network.read_scene(features[None])
             said = {name: SCENE_CLASSES[name][int(logits.argmax())] for name, logits in scene.items()}
-            tracks = follow_heads([find_heads(one) for one in maps.numpy()])
+            tracks = follow_heads(heads)
             heroes = tuple(self._hero(pictures, track) for track in tracks)
         return ShotReading(said["place"], said["time"], said["weather"], said["shot_type"], heroes)
 
@@ -125,6 +124,27 @@ class Reader:
                 said[thing] = said[f"{thing}_colour"] = None
         x = float(np.mean([box[0] for box in found])) / WIDTH
         return HeroReading(said, action, x, len(found) / len(track))
+
+
+def heads_in(network: ReaderNetwork, frames: FloatArray) -> tuple[Tensor, list[list[FloatArray]], Tensor]:
+    """Where heads are in a shot; call it where no gradients are asked for.
+
+    Args:
+        network: the reader's.
+        frames: [F, 3, H, W] float32 in [-1, 1], any size; a single one is a picture.
+
+    Returns:
+        The n frames that are looked at, in the size of reading, [n, 3, h, w]; the heads in each, as `find_heads` gives
+        them; and each one's features, which the scene is read from.
+    """
+    import torch
+
+    from storymem.worlds.storyland.reader_network import frame_indices, to_reading_size
+
+    chosen = np.ascontiguousarray(frames[frame_indices(len(frames))], dtype=np.float32)
+    pictures = to_reading_size(torch.from_numpy(chosen))
+    maps, features = network.look(pictures)
+    return pictures, [find_heads(one) for one in maps.numpy()], features
 
 
 def see_hero(network: ReaderNetwork, pictures: Tensor, track: Sequence[FloatArray | None]) -> dict[str, Tensor]:
