@@ -35,8 +35,8 @@ def test_a_lone_hero_is_chosen_from_memory_and_figures_are_kept(tmp_path: Path) 
     figures = report["figures"]
     assert list(figures) == ["told, sides", "told, order", "species", "memory", "chosen", "true drawings"]
     assert all(figure["n"] == 2 for figure in figures.values())
-    # The small model has memory guidance in its weights and learned from a judge: it says more than memory shows.
-    assert figures.pop("chosen")["mean"] > 1.2
+    # The small model has memory guidance in its weights and learned from a judge: it says 2.9 times what memory shows.
+    assert 0.6 < figures.pop("chosen")["mean"] / 2.9 < 1.4
     assert all(-1.2 < figure["mean"] < 1.2 for figure in figures.values())
     assert (report["model"], report["pairs"], report["noises"]) == ("storyland", 2, 2)
     assert done.stdout.count("+-") == 6
